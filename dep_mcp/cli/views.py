@@ -1,0 +1,153 @@
+"""What people read: summaries and tables. Results go to standard output, everything else to standard error."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dep_mcp.protocol import Estimate, Evaluation, ScoreReport
+from dep_mcp.results import Standing, Totals
+
+
+def out() -> Console:
+    """The console of results; wide enough in a pipe that no id is cut."""
+    console = Console(highlight=False, soft_wrap=True)
+    return console if console.is_terminal else Console(highlight=False, soft_wrap=True, width=160)
+
+
+def err() -> Console:
+    """The console of everything that isn't a result."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def estimate(value: Estimate) -> str:
+    """`0.417 (95 % interval 0.24 to 0.61, standard error 0.10, n = 24)`."""
+    if value.value is None or value.low is None or value.high is None:
+        return "nothing was scored"
+    error = "" if value.stderr is None else f"standard error {value.stderr:.3f}, "
+    return f"{value.value:.3f}  (95 % interval {value.low:.3f} to {value.high:.3f}, {error}n = {value.n})"
+
+
+def benchmark_name(evaluation: Evaluation) -> str:
+    """`name:task version`."""
+    settings = evaluation.settings
+    task = f":{settings.task}" if settings.task else ""
+    return f"{settings.benchmark}{task} {settings.benchmark_version}"
+
+
+def summary(
+    evaluation: Evaluation, report: ScoreReport | None, totals: Totals, store: Path, log: Path
+) -> Table:
+    """Everything about one evaluation, in two columns."""
+    settings = evaluation.settings
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("evaluation", evaluation.evaluation_id)
+    table.add_row("state", f"{evaluation.state} ({evaluation.cause})")
+    table.add_row("benchmark", benchmark_name(evaluation))
+    table.add_row("model", settings.model.name)
+    if report is not None:
+        table.add_row(report.metric, estimate(report.overall))
+        for name, part in report.subtasks.items():
+            table.add_row("", f"{name}: {estimate(part)}")
+        table.add_row("failures", _failures(report))
+    else:
+        table.add_row("answered", f"{totals.answered}; failures: {totals.failed}")
+    cost = "price unknown" if totals.cost_usd is None else f"{totals.cost_usd:.4f} USD"
+    table.add_row("tokens", f"{totals.prompt_tokens} in, {totals.completion_tokens} out; {cost}")
+    table.add_row("settings", _settings(evaluation))
+    table.add_row("image", settings.image_digest)
+    if report is not None:
+        table.add_row("items", report.items_digest)
+    table.add_row("record", str(store))
+    table.add_row("log", str(log))
+    return table
+
+
+def _settings(evaluation: Evaluation) -> str:
+    settings = evaluation.settings
+    generation = settings.generation.model_dump(exclude_none=True, exclude_defaults=False)
+    shown = ", ".join(f"{name} {value}" for name, value in generation.items() if value != ())
+    limit = "all items" if settings.limit is None else f"at most {settings.limit} items"
+    return f"{limit}, epochs {settings.epochs}, {shown}"
+
+
+def _failures(report: ScoreReport) -> str:
+    counts = report.counts
+    if counts.failed == 0:
+        text = f"none of {counts.expected}"
+    else:
+        text = (
+            f"{counts.failed} of {counts.expected} calls failed and weren't scored: the score lies between"
+            f" {report.ranked:.3f} (all of them wrong; used for ranking) and {report.upper:.3f} (all right)"
+        )
+    if counts.scorer_errors:
+        text += f"; the scorer itself failed on {counts.scorer_errors}, counted as wrong"
+    return text
+
+
+def leaderboard(standings: Sequence[Standing]) -> Table:
+    """The leaderboard, benchmark after benchmark."""
+    table = Table(title="Leaderboard (failures count as wrong)", title_justify="left")
+    for name, justify in (
+        ("benchmark", "left"),
+        ("rank", "right"),
+        ("model", "left"),
+        ("score", "right"),
+        ("95 % interval", "left"),
+        ("n", "right"),
+        ("failed", "right"),
+        ("evaluation", "left"),
+    ):
+        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's Literal of words
+    before: object = None
+    for standing in standings:
+        report, evaluation = standing.report, standing.evaluation
+        name = benchmark_name(evaluation) + (
+            "" if standing.board[3] is None else f" (limit {standing.board[3]})"
+        )
+        if before not in (None, standing.board):
+            table.add_section()
+        interval = report.overall
+        table.add_row(
+            "" if standing.board == before else name,
+            str(standing.rank),
+            evaluation.settings.model.name,
+            f"{report.ranked:.3f}",
+            "" if interval.low is None else f"{interval.low:.3f} to {interval.high:.3f}",
+            str(interval.n),
+            str(report.counts.failed),
+            f"…{evaluation.evaluation_id[-8:]}",
+        )
+        before = standing.board
+    return table
+
+
+def evaluations(found: Sequence[tuple[Evaluation, ScoreReport | None]]) -> Table:
+    """Evaluations, newest first."""
+    table = Table()
+    for name in ("evaluation", "state", "benchmark", "model", "score", "created (UTC)"):
+        table.add_column(name, no_wrap=True)
+    for evaluation, report in found:
+        value = None if report is None else report.overall.value
+        table.add_row(
+            evaluation.evaluation_id,
+            evaluation.state,
+            benchmark_name(evaluation),
+            evaluation.settings.model.name,
+            "" if value is None else f"{value:.3f}",
+            f"{evaluation.created_at:%Y-%m-%d %H:%M}",
+        )
+    return table
+
+
+def plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Any table of text."""
+    table = Table()
+    for number, name in enumerate(columns):
+        table.add_column(name, no_wrap=number == 0)
+    for row in rows:
+        table.add_row(*row)
+    return table

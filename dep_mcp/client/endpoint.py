@@ -1,0 +1,150 @@
+"""The tools of a benchmark endpoint as typed methods, on the subject's side and on the operator's."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from dep_mcp.protocol import (
+    PROTOCOL_VERSION,
+    Describe,
+    Description,
+    GetItems,
+    ItemPage,
+    Open,
+    Opened,
+    ScoreRequest,
+    ScoreResult,
+    Submission,
+    Submit,
+    Submitted,
+    WireModel,
+)
+from dep_mcp.protocol.errors import ContainerLostError, DepError, ErrorBody
+
+if TYPE_CHECKING:
+    from mcp import Client
+
+Result = TypeVar("Result", bound=WireModel)
+
+CALL_TIMEOUT_S = 120.0
+"""Deadline of one call: scoring a full page of slow submissions fits in it."""
+
+
+class SubjectClient:
+    """What a model under evaluation (or the runner on its behalf) may call.
+
+    Args:
+        client: A connected MCP client.
+        evaluation_id: Sent with every call.
+    """
+
+    def __init__(self, client: "Client", evaluation_id: str) -> None:
+        self._client = client
+        self._evaluation_id = evaluation_id
+
+    async def describe(self) -> Description:
+        """What the benchmark says of itself.
+
+        Raises:
+            DepError: It speaks another major version of the protocol.
+        """
+        description = await _call(self._client, "describe", Describe(), Description)
+        if description.protocol.split(".")[0] != PROTOCOL_VERSION.split(".")[0]:
+            msg = f"the benchmark speaks protocol {description.protocol}, this client {PROTOCOL_VERSION}: rebuild it"
+            raise DepError(msg)
+        return description
+
+    async def get_items(self, cursor: str | None = None) -> ItemPage:
+        """One page of items."""
+        return await _call(
+            self._client, "get_items", GetItems(evaluation_id=self._evaluation_id, cursor=cursor), ItemPage
+        )
+
+    async def submit(self, submissions: tuple[Submission, ...]) -> Submitted:
+        """Submit at most 100 answers or declared failures."""
+        request = Submit(evaluation_id=self._evaluation_id, submissions=submissions)
+        return await _call(self._client, "submit", request, Submitted)
+
+    async def score(self, cursor: str | None = None) -> ScoreResult:
+        """The score of a complete evaluation."""
+        request = ScoreRequest(evaluation_id=self._evaluation_id, cursor=cursor)
+        return await _call(self._client, "score", request, ScoreResult)
+
+
+class OperatorClient:
+    """What only the orchestrator calls."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    async def open(self, opening: Open) -> Opened:
+        """Fix the item set of the evaluation."""
+        return await _call(self._client, "open", opening, Opened)
+
+    def subject(self, evaluation_id: str) -> SubjectClient:
+        """The subject's side of the same connection."""
+        return SubjectClient(self._client, evaluation_id)
+
+
+@asynccontextmanager
+async def connect(transport: Any) -> AsyncGenerator[OperatorClient]:  # noqa: ANN401 (whatever the SDK's Client takes)
+    """Connect to a benchmark endpoint over any transport of the MCP SDK, or in memory to its `Server`.
+
+    Raises:
+        ContainerLostError: The endpoint doesn't answer as an MCP server.
+    """
+    from mcp import Client, MCPError
+
+    try:
+        async with Client(
+            transport, read_timeout_seconds=CALL_TIMEOUT_S, mode="2026-07-28", cache=None
+        ) as client:
+            yield OperatorClient(client)
+    except BaseExceptionGroup as group:
+        # The SDK's task groups wrap what the block raised: a lone error travels on as itself.
+        raise _only(group) from group
+    except MCPError as error:
+        raise _rebuild(error.data, error.message) from error
+
+
+def _only(group: BaseExceptionGroup) -> BaseException:
+    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
+        group = group.exceptions[0]  # type: ignore[assignment]  # ends the loop when it is no group
+    return group
+
+
+async def _call(client: "Client", tool: str, arguments: WireModel, kind: type[Result]) -> Result:
+    import anyio
+    from mcp import MCPError
+
+    try:
+        result = await client.call_tool(tool, arguments.model_dump(mode="json"))
+    except MCPError as error:
+        raise _rebuild(error.data, error.message) from error
+    except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
+        msg = f"the benchmark's connection closed during {tool}"
+        raise ContainerLostError(msg) from error
+    if result.is_error:
+        raise _rebuild(result.structured_content, f"{tool} failed")
+    try:
+        return kind.model_validate_json(_json(result.structured_content))
+    except ValidationError as error:
+        msg = f"the benchmark's answer to {tool} isn't of the protocol's shape: {error.error_count()} faults"
+        raise DepError(msg) from error
+
+
+def _json(content: object) -> bytes:
+    from pydantic_core import to_json
+
+    return to_json(content)
+
+
+def _rebuild(data: object, message: str) -> DepError:
+    """The error that the endpoint raised, by its code; without one, the connection's own fault."""
+    try:
+        body = ErrorBody.model_validate(data)
+    except ValidationError:
+        return ContainerLostError(message)
+    return DepError.from_body(body)

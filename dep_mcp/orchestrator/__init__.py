@@ -1,0 +1,16 @@
+"""The orchestrator: evaluation ids, their life cycle, images and sealed endpoints. Calls no model."""
+
+from dep_mcp.orchestrator.catalogue import BenchmarkFolder, Catalogue, find_data
+from dep_mcp.orchestrator.endpoint import SealedEndpoint
+from dep_mcp.orchestrator.orchestrator import EvaluationStore, Orchestrator, Prepared, require
+
+__all__ = [
+    "BenchmarkFolder",
+    "Catalogue",
+    "EvaluationStore",
+    "Orchestrator",
+    "Prepared",
+    "SealedEndpoint",
+    "find_data",
+    "require",
+]

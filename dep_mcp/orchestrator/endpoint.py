@@ -1,0 +1,181 @@
+"""A sealed benchmark endpoint that outlives its container.
+
+One task owns container and connection. When a call finds them gone, a new container is started and opened
+with the same seed, the answers of the journal are replayed, and the call is made again. The runner sees
+nothing of it but a delay.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Protocol, Self, TypeVar
+
+from dep_mcp.client import OperatorClient, SubjectClient, connect, line_transport
+from dep_mcp.containers import Container, ContainerRuntime, ContainerSpec
+from dep_mcp.protocol import Description, ItemPage, Open, Opened, ScoreResult, Submission, Submitted
+from dep_mcp.protocol.errors import ContainerLostError
+
+Value = TypeVar("Value")
+
+START_TIMEOUT_S = 120.0
+MOST_REPLACEMENTS = 3
+
+
+class Journal(Protocol):
+    """What the endpoint needs of whoever keeps the answers."""
+
+    async def fix_items(self, opened: Opened) -> None:
+        """Record what `open` fixed; raises when another container had fixed something else."""
+
+    def submissions(self) -> AsyncIterator[tuple[Submission, ...]]:
+        """Everything answered so far, in pages of at most 100."""
+
+
+class SealedEndpoint:
+    """The subject tools of one evaluation, over containers that are replaced when lost.
+
+    Args:
+        runtime: Starts containers.
+        spec: The container.
+        opening: The operator's `open`.
+        journal: The answers to be replayed.
+        on_event: Told what happened to containers, for the log.
+    """
+
+    def __init__(
+        self,
+        runtime: ContainerRuntime,
+        spec: ContainerSpec,
+        opening: Open,
+        journal: Journal,
+        on_event: Callable[[str, str], None],
+    ) -> None:
+        self._runtime = runtime
+        self._spec = spec
+        self._opening = opening
+        self._journal = journal
+        self._on_event = on_event
+        self._client: asyncio.Future[SubjectClient] = asyncio.get_running_loop().create_future()
+        self._lost = asyncio.Event()
+        self._owner: asyncio.Task[None] | None = None
+        self._served = False
+        self.opened: Opened | None = None
+        self.container_id: str | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start the first container.
+
+        Raises:
+            EngineError: It can't be started; or it died at start, with the last it said.
+            DepError: The benchmark refused to open.
+        """
+        self._owner = asyncio.create_task(self._own())
+        try:
+            await self._current()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Remove the container."""
+        await self._stop()
+
+    async def _stop(self) -> None:
+        if self._owner is not None:
+            self._owner.cancel()
+            await asyncio.wait([self._owner])
+        if self._client.done() and not self._client.cancelled():
+            self._client.exception()  # seen: the one who waited for it has raised it already
+
+    async def describe(self) -> Description:
+        """See `SubjectClient.describe`."""
+        return await self._call(SubjectClient.describe)
+
+    async def get_items(self, cursor: str | None = None) -> ItemPage:
+        """See `SubjectClient.get_items`."""
+        return await self._call(lambda client: client.get_items(cursor))
+
+    async def submit(self, submissions: tuple[Submission, ...]) -> Submitted:
+        """See `SubjectClient.submit`."""
+        return await self._call(lambda client: client.submit(submissions))
+
+    async def score(self, cursor: str | None = None) -> ScoreResult:
+        """See `SubjectClient.score`."""
+        return await self._call(lambda client: client.score(cursor))
+
+    async def _current(self) -> SubjectClient:
+        return await asyncio.shield(self._client)
+
+    async def _call(self, call: Callable[[SubjectClient], Awaitable[Value]]) -> Value:
+        while True:
+            client = await self._current()
+            try:
+                return await call(client)
+            except ContainerLostError:
+                if self._client.done() and not self._client.exception() and self._client.result() is client:
+                    self._client = asyncio.get_running_loop().create_future()
+                    self._lost.set()
+
+    async def _own(self) -> None:
+        """Start containers, one after the other, until cancelled or out of patience."""
+        for number in range(MOST_REPLACEMENTS + 1):
+            self._lost.clear()
+            try:
+                await self._serve("container_started" if number == 0 else "container_replaced")
+            except ContainerLostError as error:
+                self._on_event("container_lost", error.detail)
+                if (self._served and number < MOST_REPLACEMENTS) or self._client.done():
+                    continue
+                self._client.set_exception(error)
+                return
+            except Exception as error:  # noqa: BLE001 (handed to whoever waits for the endpoint)
+                if self._client.done():
+                    self._client = asyncio.get_running_loop().create_future()
+                self._client.set_exception(error)
+                return
+
+    async def _serve(self, event: str) -> None:
+        """Serve with one container until it is lost; ends by an exception only."""
+        async with self._runtime.start(self._spec) as container:
+            self.container_id = container.id
+            self._on_event(event, container.id)
+            try:
+                async with (
+                    asyncio.timeout(START_TIMEOUT_S) as deadline,
+                    connect(line_transport(container)) as operator,
+                ):
+                    await self._prepare(operator)
+                    deadline.reschedule(None)
+                    self._served = True
+                    self._client.set_result(operator.subject(self._opening.evaluation_id))
+                    await self._lost.wait()
+                msg = "the benchmark's container is gone"
+                raise ContainerLostError(msg)
+            except ContainerLostError as error:
+                raise await _with_last_words(container, error) from error
+            except TimeoutError:
+                msg = f"the benchmark's container didn't answer within {START_TIMEOUT_S:.0f} s of its start"
+                raise await _with_last_words(container, ContainerLostError(msg)) from None
+
+    async def _prepare(self, operator: OperatorClient) -> None:
+        opened = await operator.open(self._opening)
+        await self._journal.fix_items(opened)
+        self.opened = opened
+        subject = operator.subject(self._opening.evaluation_id)
+        async for submissions in self._journal.submissions():
+            await subject.submit(submissions)
+
+
+async def _with_last_words(container: Container, error: ContainerLostError) -> ContainerLostError:
+    status = await container.exit_status()
+    how = (
+        "it still runs"
+        if status is None
+        else f"exit status {status}" + (", out of memory?" if status == 137 else "")
+    )  # noqa: PLR2004 (SIGKILL)
+    return ContainerLostError(
+        f"{error.detail} ({how}). Its last words: {container.stderr_tail().strip()[-2000:] or 'none'}"
+    )

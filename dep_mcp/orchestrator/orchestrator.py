@@ -1,0 +1,263 @@
+"""Creates evaluations, walks them through their life cycle, and gives each a sealed endpoint."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dep_mcp import __version__
+from dep_mcp.containers import ContainerRuntime, ContainerSpec, Image
+from dep_mcp.orchestrator.catalogue import BenchmarkFolder, build_spec, find_data
+from dep_mcp.orchestrator.endpoint import SealedEndpoint
+from dep_mcp.protocol import (
+    PROTOCOL_VERSION,
+    Evaluation,
+    EvaluationState,
+    Generation,
+    ModelCard,
+    Open,
+    Opened,
+    Record,
+    RequestKind,
+    ScoreReport,
+    Settings,
+    Submission,
+    new_evaluation_id,
+    new_seed,
+)
+from dep_mcp.protocol.errors import ResumeRefusedError, UsageError
+
+
+RENEWAL_S = 15.0
+"""How often a running evaluation renews its lease."""
+
+
+class EvaluationStore(Protocol):
+    """What the orchestrator needs of the store."""
+
+    async def create(self, evaluation_id: str, settings: Settings, seed: str) -> None:
+        """Add an evaluation, running."""
+
+    async def evaluation(self, prefix: str) -> Evaluation:
+        """One evaluation."""
+
+    async def transition(self, evaluation_id: str, state: EvaluationState, cause: str) -> None:
+        """Move it to another state."""
+
+    async def complete(self, evaluation_id: str, report: ScoreReport) -> None:
+        """Record the score and close it."""
+
+    async def claim(self, evaluation_id: str, owner: str, dead: Callable[[str], bool]) -> None:
+        """Make this process its only runner."""
+
+    async def release(self, evaluation_id: str) -> None:
+        """Give the claim back."""
+
+    async def seed(self, evaluation_id: str) -> str:
+        """Its secret seed."""
+
+    async def fix_items(self, evaluation_id: str, opened: Opened) -> None:
+        """Record its item set."""
+
+    def journal(self, evaluation_id: str, *, page: int = 100) -> AsyncIterator[list[Record]]:
+        """Its answers, in pages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A benchmark ready to be started.
+
+    Attributes:
+        benchmark: Its folder and card.
+        task: The part asked for.
+        image: Built from it.
+    """
+
+    benchmark: BenchmarkFolder
+    task: str | None
+    image: Image
+
+
+@dataclass(frozen=True)
+class _Journal:
+    store: EvaluationStore
+    evaluation_id: str
+
+    async def fix_items(self, opened: Opened) -> None:
+        await self.store.fix_items(self.evaluation_id, opened)
+
+    async def submissions(self) -> AsyncIterator[tuple[Submission, ...]]:
+        async for records in self.store.journal(self.evaluation_id):
+            yield tuple(record.submission for record in records)
+
+
+class Orchestrator:
+    """Owns images, containers and the life cycle of evaluations.
+
+    Args:
+        runtime: The container engine.
+        store: Where evaluations are kept.
+        owner: Identifies this process, for claims and labels.
+        dead: Whether the process of an owner is known to have ended.
+    """
+
+    def __init__(
+        self, runtime: ContainerRuntime, store: EvaluationStore, *, owner: str, dead: Callable[[str], bool]
+    ) -> None:
+        self._runtime = runtime
+        self._store = store
+        self._owner = owner
+        self._dead = dead
+
+    async def prepare(
+        self, benchmark: BenchmarkFolder, task: str | None, *, data: list[Path], base_image: str | None
+    ) -> Prepared:
+        """Check the data and build the image, once per content.
+
+        Raises:
+            DataError: A data file is missing or isn't the one pinned.
+            ImageBuildError: The build failed.
+        """
+        files = find_data(benchmark, data)
+        base = await self._runtime.base_image(base_image)
+        image = await self._runtime.ensure_image(build_spec(benchmark, files, base))
+        return Prepared(benchmark=benchmark, task=task, image=image)
+
+    async def create(
+        self,
+        prepared: Prepared,
+        model: ModelCard,
+        *,
+        limit: int | None = None,
+        epochs: int = 1,
+        seed: str | None = None,
+        generation: Generation | None = None,
+    ) -> Evaluation:
+        """Create an evaluation, running, with a seed of its own and settings fixed for good.
+
+        Raises:
+            UsageError: The model can't answer what the benchmark asks.
+        """
+        card = prepared.benchmark.card
+        require(model, card.request, card.name)
+        settings = Settings(
+            benchmark=card.name,
+            benchmark_version=card.version,
+            benchmark_path=str(prepared.benchmark.folder) if prepared.benchmark.by_path else None,
+            task=prepared.task,
+            limit=limit,
+            epochs=epochs,
+            image_tag=prepared.image.tag,
+            image_digest=prepared.image.digest,
+            memory_mb=card.resources.memory_mb,
+            cpus=card.resources.cpus,
+            publish_seed=card.publish_seed,
+            model=model,
+            generation=merge(card.generation, model.generation, generation),
+            package_version=__version__,
+            protocol=PROTOCOL_VERSION,
+        )
+        evaluation_id = new_evaluation_id()
+        await self._store.create(evaluation_id, settings, seed or new_seed())
+        await self._store.claim(evaluation_id, self._owner, self._dead)
+        return await self._store.evaluation(evaluation_id)
+
+    async def reopen(self, evaluation: Evaluation, model: ModelCard, image: Image) -> Evaluation:
+        """Take up a paused, failed or abandoned evaluation.
+
+        Args:
+            evaluation: Which.
+            model: The model's card as it reads now.
+            image: The benchmark's image as its folder gives it now.
+
+        Raises:
+            ResumeRefusedError: Something that matters changed; names it.
+            UsageError: It is completed, or another process runs it.
+        """
+        settings = evaluation.settings
+        if evaluation.state is EvaluationState.COMPLETED:
+            msg = f"evaluation {evaluation.evaluation_id} is completed; `dep-mcp show` prints its score"
+            raise UsageError(msg)
+        changed = [
+            name
+            for name, before, now in (
+                ("the model's card", settings.model, model),
+                ("the benchmark's image (code, data or libraries)", settings.image_digest, image.digest),
+                ("dep-mcp's protocol", settings.protocol, PROTOCOL_VERSION),
+            )
+            if before != now
+        ]
+        if changed:
+            msg = f"{' and '.join(changed)} changed since the evaluation began: start a new one with `dep-mcp run`"
+            raise ResumeRefusedError(msg)
+        await self._store.claim(evaluation.evaluation_id, self._owner, self._dead)
+        if evaluation.state is not EvaluationState.RUNNING:
+            await self._store.transition(evaluation.evaluation_id, EvaluationState.RUNNING, "resumed")
+        return await self._store.evaluation(evaluation.evaluation_id)
+
+    async def endpoint(self, evaluation: Evaluation, on_event: Callable[[str, str], None]) -> SealedEndpoint:
+        """The sealed endpoint of an evaluation; enter it to start the container."""
+        settings = evaluation.settings
+        opening = Open(
+            evaluation_id=evaluation.evaluation_id,
+            seed=await self._store.seed(evaluation.evaluation_id),
+            task=settings.task,
+            limit=settings.limit,
+            epochs=settings.epochs,
+        )
+        spec = ContainerSpec(
+            image=settings.image_digest,
+            labels={"org.dep-mcp.benchmark": settings.benchmark},
+            memory_mb=settings.memory_mb,
+            cpus=settings.cpus,
+        )
+        return SealedEndpoint(
+            self._runtime, spec, opening, _Journal(self._store, evaluation.evaluation_id), on_event
+        )
+
+    @asynccontextmanager
+    async def held(self, evaluation: Evaluation) -> AsyncGenerator[None]:
+        """Renew this process's lease of an evaluation while the block runs."""
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(RENEWAL_S)
+                await self._store.claim(evaluation.evaluation_id, self._owner, self._dead)
+
+        async with asyncio.TaskGroup() as tasks:
+            renewal = tasks.create_task(renew())
+            yield
+            renewal.cancel()
+
+    async def finish(self, evaluation: Evaluation, state: EvaluationState, cause: str) -> None:
+        """Pause or fail an evaluation, and let other processes take it up."""
+        await self._store.transition(evaluation.evaluation_id, state, cause)
+        await self._store.release(evaluation.evaluation_id)
+
+    async def complete(self, evaluation: Evaluation, report: ScoreReport) -> None:
+        """Record the score and close the evaluation."""
+        await self._store.complete(evaluation.evaluation_id, report)
+        await self._store.release(evaluation.evaluation_id)
+
+
+def require(model: ModelCard, request: RequestKind, benchmark: str) -> None:
+    """Refuse a model that can't answer what a benchmark asks.
+
+    Raises:
+        UsageError: Says what its card lacks.
+    """
+    if request not in model.requests:
+        able = ", ".join(model.requests)
+        msg = f"{benchmark} asks for {request} (one log-likelihood per option); the card of {model.name} says: {able}"
+        raise UsageError(msg)
+
+
+def merge(*layers: Generation | None) -> Generation:
+    """Settings of generation, the later layers winning field by field where they were given."""
+    values: dict[str, object] = {}
+    for layer in layers:
+        if layer is not None:
+            values |= layer.model_dump(exclude_unset=True)
+    return Generation.model_validate(values)

@@ -1,0 +1,101 @@
+"""Cards: what a benchmark's author and a model's owner declare, as YAML files."""
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from dep_mcp.protocol.base import FiniteFloat, Name, WireModel
+from dep_mcp.protocol.items import Generation, RequestKind
+
+
+class Disclosure(StrEnum):
+    """How much `score` tells."""
+
+    FULL = "full"
+    """Overall, sub-tasks and every item."""
+    AGGREGATE = "aggregate"
+    """Overall and sub-tasks."""
+    FINAL = "final"
+    """Overall only."""
+
+
+class DataFile(WireModel):
+    """A file of a benchmark's data, as its authors publish it."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Its name inside the image, under `data/`."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    url: str | None = None
+    """Where its authors publish it; fetched by `dep-mcp data pull`, never during an evaluation."""
+
+
+class Resources(WireModel):
+    """Limits of the benchmark's container."""
+
+    memory_mb: Annotated[int, Field(ge=64, le=65536)] = 256
+    cpus: Annotated[FiniteFloat, Field(gt=0, le=64)] = 1.0
+
+
+class DatasetCard(WireModel):
+    """`dataset_card.yaml`: source, licence, digest and policy of a benchmark's data."""
+
+    name: Name
+    version: str
+    title: str
+    description: str
+    license: str
+    source: str
+    """Who made the data, and where it is described."""
+    data: tuple[DataFile, ...] = ()
+    """Empty for benchmarks that generate their items."""
+    generation: Generation = Generation()
+    request: RequestKind = RequestKind.CHAT
+    metric: Name = "accuracy"
+    disclosure: Disclosure = Disclosure.AGGREGATE
+    publish_seed: bool = True
+    """Whether the secret seed becomes readable when the evaluation closes."""
+    resources: Resources = Resources()
+
+
+class Limits(WireModel):
+    """What a model's endpoint bears."""
+
+    concurrency: Annotated[int, Field(ge=1, le=10000)] = 8
+    """Calls in flight at most."""
+    timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 120.0
+    """Deadline of one call."""
+
+
+class Weights(WireModel):
+    """Weights of a local model, carried by a package of the Python package index."""
+
+    package: str
+    """`name==version`; installed without its dependencies."""
+    file: str
+    """Path inside the package."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ModelCard(WireModel):
+    """`adapters/cards/<name>.yaml`: identity, endpoint and limits of a model."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=500)]
+    adapter: Name
+    """The folder in `adapters/` whose code calls it."""
+    model: str
+    """The name its provider knows it by."""
+    description: str = ""
+    license: str | None = None
+    api_base: str | None = None
+    api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
+    """Name of the environment variable that holds the key; a card never holds a key."""
+    requests: tuple[RequestKind, ...] = (RequestKind.CHAT,)
+    """What it can answer."""
+    limits: Limits = Limits()
+    generation: Generation | None = None
+    """Overrides the benchmark's settings, field by field, where given."""
+    serve: Literal["llamacpp"] | None = None
+    """Start and stop a local server for it."""
+    weights: Weights | str | None = None
+    """For a local server: a package, or a path to a GGUF file."""

@@ -1,0 +1,33 @@
+"""What the journal holds of one (item, epoch): the answer and what it took to get it."""
+
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+
+from dep_mcp.protocol.base import FiniteFloat, WireModel
+from dep_mcp.protocol.submissions import Submission
+
+
+class Usage(WireModel):
+    """Tokens of one call as the provider counted them; `None` means it didn't say, which is not 0."""
+
+    prompt_tokens: Annotated[int, Field(ge=0)] | None = None
+    completion_tokens: Annotated[int, Field(ge=0)] | None = None
+
+
+class Record(WireModel):
+    """One answer (or declared failure) of the journal."""
+
+    submission: Submission
+    attempts: Annotated[int, Field(ge=1)]
+    """Calls made for it, rate-limited ones not counted."""
+    usage: Usage = Usage()
+    cost_usd: FiniteFloat | None = None
+    """`None` where the price isn't known."""
+    model: str | None = None
+    """The model's name as the provider reported it."""
+    latency_s: FiniteFloat = 0.0
+    """Of the last attempt."""
+    detail: str | None = None
+    """For a failure: what the provider said."""
+    at: AwareDatetime

@@ -1,0 +1,130 @@
+"""Arguments and results of the tools of a benchmark endpoint.
+
+Subject tools: `describe`, `get_items`, `submit`, `score`. Operator tool, absent from the session of a
+subject: `open`. Every argument model is closed: an unknown argument is an error, not ignored.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field, StringConstraints
+
+from dep_mcp.protocol.base import PAGE_ITEMS, PROTOCOL_VERSION, Digest, Name, WireModel
+from dep_mcp.protocol.cards import Disclosure
+from dep_mcp.protocol.ids import EvaluationId, ItemId
+from dep_mcp.protocol.items import Generation, Item
+from dep_mcp.protocol.scores import ItemScore, ScoreReport
+from dep_mcp.protocol.submissions import Submission
+
+SUBJECT_TOOLS: Final = ("describe", "get_items", "submit", "score")
+OPERATOR_TOOLS: Final = ("open",)
+
+Cursor = Annotated[str, StringConstraints(max_length=200)]
+
+
+class Describe(WireModel):
+    """Arguments of `describe`: none. The one tool that a container answers before it is opened."""
+
+
+class Description(WireModel):
+    """What a benchmark says of itself; constant for an image."""
+
+    protocol: str = PROTOCOL_VERSION
+    benchmark: Name
+    version: str
+    title: str
+    license: str
+    metric: Name
+    disclosure: Disclosure
+    tasks: tuple[str, ...] = ()
+    """Names that `open` takes as `task`; empty when the benchmark has no parts to choose from."""
+    generation: Generation
+    """The settings that the benchmark's author asks for."""
+    data_digest: Digest
+
+
+class Open(WireModel):
+    """Arguments of `open`: fixes the item set for good. Called once, by the operator, before anything else."""
+
+    evaluation_id: EvaluationId
+    seed: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    """Secret until the evaluation closes: draws the items (where generated), the subset and the order."""
+    task: str | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """At most so many items, drawn by the server, evenly over the sub-tasks."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+
+
+class Opened(WireModel):
+    """What was fixed."""
+
+    items: int
+    epochs: int
+    items_digest: Digest
+
+
+class GetItems(WireModel):
+    """Arguments of `get_items`."""
+
+    evaluation_id: EvaluationId
+    cursor: Cursor | None = None
+    limit: Annotated[int, Field(ge=1, le=PAGE_ITEMS)] = PAGE_ITEMS
+
+
+class ItemPage(WireModel):
+    """A page of items, in an order that depends on data and seed alone."""
+
+    items: tuple[Item, ...]
+    next_cursor: Cursor | None
+    """`None` on the last page."""
+    total: int
+
+
+class Submit(WireModel):
+    """Arguments of `submit`; idempotent: the same answer again is a duplicate, another one is refused."""
+
+    evaluation_id: EvaluationId
+    submissions: Annotated[tuple[Submission, ...], Field(min_length=1, max_length=PAGE_ITEMS)]
+
+
+class Rejection(WireModel):
+    """Why one submission was refused."""
+
+    item_id: ItemId
+    epoch: int
+    code: str
+    detail: str
+
+
+class Submitted(WireModel):
+    """What became of the submissions of one call; partial success is a normal result."""
+
+    accepted: int
+    duplicates: int
+    rejected: tuple[Rejection, ...] = ()
+
+
+class ScoreRequest(WireModel):
+    """Arguments of `score`."""
+
+    evaluation_id: EvaluationId
+    cursor: Cursor | None = None
+    """Continues the item detail of a scored evaluation, where the policy discloses it."""
+
+
+class ScoreState(StrEnum):
+    """Whether a score could be given."""
+
+    INCOMPLETE = "incomplete"
+    """Some (item, epoch) has neither an answer nor a declared failure; nothing was scored or closed."""
+    SCORED = "scored"
+
+
+class ScoreResult(WireModel):
+    """The score, once; a repeated call returns the same."""
+
+    state: ScoreState
+    missing: int
+    report: ScoreReport | None = None
+    details: tuple[ItemScore, ...] = ()
+    next_cursor: Cursor | None = None

@@ -1,0 +1,130 @@
+"""Queries over an open connection: rows of the store as typed values."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dep_mcp.protocol import Evaluation, Opened, Record, ScoreReport
+from dep_mcp.protocol.errors import UnknownNameError
+
+_COLUMNS = "evaluation_id, state, cause, created_at, updated_at, settings"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Totals:
+    """What an evaluation has come to so far.
+
+    Attributes:
+        answered: Answers in the journal.
+        failed: Declared failures in the journal.
+        prompt_tokens: As far as providers said.
+        completion_tokens: As far as providers said.
+        cost_usd: As far as prices are known; `None` when none is.
+    """
+
+    answered: int
+    failed: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float | None
+
+
+def _evaluation(row: sqlite3.Row | tuple[str, ...]) -> Evaluation:
+    values = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    return Evaluation.model_validate(values | {"settings": json.loads(values["settings"])}, strict=False)
+
+
+def evaluation(db: sqlite3.Connection, evaluation_id: str) -> Evaluation:
+    """One evaluation by its whole id.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    row = db.execute(
+        f"SELECT {_COLUMNS} FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)
+    ).fetchone()  # noqa: S608 (a constant)
+    if row is None:
+        msg = f"no evaluation {evaluation_id!r}"
+        raise UnknownNameError(msg)
+    return _evaluation(row)
+
+
+def matching(db: sqlite3.Connection, part: str) -> list[Evaluation]:
+    """Evaluations whose id begins with or ends in a text; the whole id matches alone."""
+    query = f"SELECT {_COLUMNS} FROM evaluations WHERE substr(evaluation_id, 1, ?) = ? OR substr(evaluation_id, -?) = ?"  # noqa: S608
+    return [_evaluation(row) for row in db.execute(query, (len(part), part, len(part), part))] if part else []
+
+
+def evaluations(db: sqlite3.Connection) -> list[Evaluation]:
+    """All, newest first."""
+    return [
+        _evaluation(row)
+        for row in db.execute(f"SELECT {_COLUMNS} FROM evaluations ORDER BY evaluation_id DESC")
+    ]  # noqa: S608
+
+
+def seed(db: sqlite3.Connection, evaluation_id: str) -> str:
+    """The secret seed."""
+    return str(
+        db.execute("SELECT seed FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()[0]
+    )
+
+
+def opened(db: sqlite3.Connection, evaluation_id: str) -> Opened | None:
+    """What `open` fixed."""
+    (text,) = db.execute(
+        "SELECT opened FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)
+    ).fetchone()
+    return None if text is None else Opened.model_validate_json(text)
+
+
+def report(db: sqlite3.Connection, evaluation_id: str) -> ScoreReport | None:
+    """The score."""
+    (text,) = db.execute(
+        "SELECT report FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)
+    ).fetchone()
+    return None if text is None else ScoreReport.model_validate_json(text)
+
+
+def totals(db: sqlite3.Connection, evaluation_id: str) -> Totals:
+    """Sums over the journal."""
+    query = """SELECT count(*) - sum(failed), sum(failed), sum(record ->> '$.usage.prompt_tokens'),
+               sum(record ->> '$.usage.completion_tokens'), sum(record ->> '$.cost_usd')
+               FROM answers WHERE evaluation_id = ?"""
+    answered, failed, prompt, completion, cost = db.execute(query, (evaluation_id,)).fetchone()
+    return Totals(
+        answered=answered or 0,
+        failed=failed or 0,
+        prompt_tokens=prompt or 0,
+        completion_tokens=completion or 0,
+        cost_usd=cost,
+    )
+
+
+def transitions(db: sqlite3.Connection, evaluation_id: str) -> list[tuple[str, str, str]]:
+    """Time, state, cause."""
+    query = "SELECT at, state, cause FROM transitions WHERE evaluation_id = ? ORDER BY rowid"
+    return db.execute(query, (evaluation_id,)).fetchall()
+
+
+def answered(db: sqlite3.Connection, evaluation_id: str, item_ids: Sequence[str]) -> set[tuple[str, int]]:
+    """Which of these have an answer."""
+    query = """SELECT item_id, epoch FROM answers WHERE evaluation_id = ? AND NOT failed
+               AND item_id IN (SELECT value FROM json_each(?))"""
+    return set(db.execute(query, (evaluation_id, json.dumps(item_ids))))
+
+
+def records(
+    db: sqlite3.Connection,
+    evaluation_id: str,
+    *,
+    after: tuple[str, int],
+    limit: int,
+    failed: bool | None = None,
+) -> list[Record]:
+    """A page of the journal by (item id, epoch)."""
+    query = """SELECT record FROM answers WHERE evaluation_id = ? AND (item_id, epoch) > (?, ?)
+               AND (? IS NULL OR failed = ?) ORDER BY item_id, epoch LIMIT ?"""
+    found = db.execute(query, (evaluation_id, *after, failed, failed, limit))
+    return [Record.model_validate_json(text) for (text,) in found]

@@ -1,0 +1,337 @@
+"""The store: evaluations, their transitions, and the journal of answers, in one SQLite file.
+
+Write-ahead log with `synchronous=FULL`: what `append` returned for is on the disk. All writes of a process
+go through one thread, which commits what has gathered meanwhile in one transaction (group commit).
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from dep_mcp.protocol import (
+    TRANSITIONS,
+    Evaluation,
+    EvaluationState,
+    Opened,
+    Record,
+    ScoreReport,
+    Settings,
+)
+from dep_mcp.protocol.errors import StoreError, UnknownNameError, UsageError
+from dep_mcp.results import rows
+
+Value = TypeVar("Value")
+
+_VERSION = 1
+LEASE_S = 60.0
+"""How long a claim lasts without being renewed."""
+_SCHEMA = """
+CREATE TABLE evaluations (evaluation_id TEXT PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL,
+    created_at TEXT NOT NULL, updated_at TEXT NOT NULL, settings TEXT NOT NULL, seed TEXT NOT NULL,
+    opened TEXT, report TEXT, owner TEXT, lease TEXT) STRICT;
+CREATE TABLE transitions (evaluation_id TEXT NOT NULL REFERENCES evaluations, at TEXT NOT NULL, state TEXT NOT NULL,
+    cause TEXT NOT NULL) STRICT;
+CREATE TABLE answers (evaluation_id TEXT NOT NULL REFERENCES evaluations, item_id TEXT NOT NULL, epoch INTEGER NOT NULL,
+    failed INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (evaluation_id, item_id, epoch)) STRICT, WITHOUT ROWID;
+"""
+_APPEND = """
+INSERT INTO answers VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE answers.failed
+"""
+
+
+class Store:
+    """An open store; made by `Store.open`.
+
+    Args:
+        db: The connection; used by the store's own thread only.
+        thread: That thread.
+    """
+
+    def __init__(self, db: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+        self._db = db
+        self._thread = thread
+        self._pending: list[tuple[str, Record, asyncio.Future[None]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncGenerator["Store"]:
+        """Open the file, made where it is missing.
+
+        Raises:
+            StoreError: The folder can't be written, the disk is full, or a newer version wrote the file.
+        """
+        with ThreadPoolExecutor(1, "store") as thread:
+            loop = asyncio.get_running_loop()
+            db = await loop.run_in_executor(thread, _connect, path)
+            try:
+                yield cls(db, thread)
+            finally:
+                await loop.run_in_executor(thread, db.close)
+
+    async def _do(self, work: Callable[[sqlite3.Connection], Value]) -> Value:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _transaction, self._db, work)
+
+    # -- evaluations
+
+    async def create(self, evaluation_id: str, settings: Settings, seed: str) -> None:
+        """Add an evaluation, running."""
+        now = _now()
+        row = (
+            evaluation_id,
+            "running",
+            "created",
+            now,
+            now,
+            settings.model_dump_json(),
+            seed,
+            None,
+            None,
+            None,
+        )
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute(
+                "INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, "running", "created")
+            )
+
+        await self._do(work)
+
+    async def transition(self, evaluation_id: str, state: EvaluationState, cause: str) -> None:
+        """Move an evaluation to another state and record why; the same state again is nothing.
+
+        Raises:
+            UsageError: The life cycle has no such transition.
+        """
+        now = _now()
+
+        def work(db: sqlite3.Connection) -> None:
+            current = rows.evaluation(db, evaluation_id).state
+            if state is current:
+                return
+            if state not in TRANSITIONS[current]:
+                msg = f"evaluation {evaluation_id} is {current}: it can't become {state}"
+                raise UsageError(msg)
+            db.execute(
+                "UPDATE evaluations SET state = ?, cause = ?, updated_at = ? WHERE evaluation_id = ?",
+                (state, cause, now, evaluation_id),
+            )
+            db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, state, cause))
+
+        await self._do(work)
+
+    async def claim(self, evaluation_id: str, owner: str, dead: Callable[[str], bool]) -> None:
+        """Make a process the only runner of an evaluation, or renew its lease, which lasts `LEASE_S`.
+
+        Args:
+            evaluation_id: Which.
+            owner: Identifies this process.
+            dead: Whether an owner's process is known to have ended: its lease needn't be waited for.
+
+        Raises:
+            UsageError: Another process holds the lease.
+        """
+        now = datetime.now(UTC)
+        query = "SELECT owner, lease FROM evaluations WHERE evaluation_id = ?"
+
+        def work(db: sqlite3.Connection) -> None:
+            held, lease = db.execute(query, (evaluation_id,)).fetchone()
+            fresh = lease is not None and now - datetime.fromisoformat(lease) < timedelta(seconds=LEASE_S)
+            if held not in (None, owner) and fresh and not dead(held):
+                msg = f"evaluation {evaluation_id} is being run by another process, which was alive at {lease[:19]} UTC"
+                raise UsageError(msg)
+            db.execute(
+                "UPDATE evaluations SET owner = ?, lease = ? WHERE evaluation_id = ?",
+                (owner, now.isoformat(), evaluation_id),
+            )
+
+        await self._do(work)
+
+    async def release(self, evaluation_id: str) -> None:
+        """Give the claim back."""
+        await self._do(
+            lambda db: db.execute(
+                "UPDATE evaluations SET owner = NULL WHERE evaluation_id = ?", (evaluation_id,)
+            )
+        )
+
+    async def fix_items(self, evaluation_id: str, opened: Opened) -> None:
+        """Record the item set that `open` fixed, durably.
+
+        Raises:
+            StoreError: Another item set was fixed before: the benchmark isn't reproducible.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            before = rows.opened(db, evaluation_id)
+            if before is not None and before != opened:
+                msg = "the benchmark generated other items than at first from the same seed; nothing was submitted"
+                raise StoreError(msg)
+            db.execute(
+                "UPDATE evaluations SET opened = ? WHERE evaluation_id = ?",
+                (opened.model_dump_json(), evaluation_id),
+            )
+
+        await self._do(work)
+
+    async def complete(self, evaluation_id: str, report: ScoreReport) -> None:
+        """Record the score and close the evaluation, in one transaction."""
+        now = _now()
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE evaluations SET state = 'completed', cause = 'scored', updated_at = ?, report = ?"
+                " WHERE evaluation_id = ?",
+                (now, report.model_dump_json(), evaluation_id),
+            )
+            db.execute("INSERT INTO transitions VALUES (?, ?, 'completed', 'scored')", (evaluation_id, now))
+
+        await self._do(work)
+
+    # -- journal
+
+    async def append(self, evaluation_id: str, record: Record) -> None:
+        """Write one answer; it is on the disk when this returns. An answer is never replaced, a failure may be.
+
+        Raises:
+            StoreError: The disk is full or the file can't be written.
+        """
+        future = asyncio.get_running_loop().create_future()
+        self._pending.append((evaluation_id, record, future))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
+        await future
+
+    async def _flush(self) -> None:
+        while self._pending:
+            batch, self._pending = self._pending, []
+            try:
+                await self._do(lambda db, batch=batch: db.executemany(_APPEND, map(_row, batch)))  # type: ignore[misc]
+            except StoreError as error:
+                for _, _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                for _, _, future in batch:
+                    if not future.done():
+                        future.set_result(None)
+
+    # -- reading
+
+    async def evaluation(self, prefix: str) -> Evaluation:
+        """The evaluation whose id is, or uniquely begins with or ends in, the text given.
+
+        Raises:
+            UnknownNameError: There is none, or more than one.
+        """
+        found = await self._do(lambda db: rows.matching(db, prefix))
+        if len(found) != 1:
+            what = f"no evaluation {prefix!r}" if not found else f"{len(found)} evaluations match {prefix!r}"
+            msg = f"{what}; `dep-mcp ls evaluations` lists them"
+            raise UnknownNameError(msg)
+        return found[0]
+
+    async def evaluations(self) -> list[Evaluation]:
+        """All evaluations, newest first."""
+        return await self._do(rows.evaluations)
+
+    async def seed(self, evaluation_id: str) -> str:
+        """The secret seed: for the operator only until the evaluation has closed."""
+        return await self._do(lambda db: rows.seed(db, evaluation_id))
+
+    async def opened(self, evaluation_id: str) -> Opened | None:
+        """The item set, once it is fixed."""
+        return await self._do(lambda db: rows.opened(db, evaluation_id))
+
+    async def report(self, evaluation_id: str) -> ScoreReport | None:
+        """The score, once there is one."""
+        return await self._do(lambda db: rows.report(db, evaluation_id))
+
+    async def totals(self, evaluation_id: str) -> rows.Totals:
+        """Answers, failures, tokens and cost so far."""
+        return await self._do(lambda db: rows.totals(db, evaluation_id))
+
+    async def failures(self, evaluation_id: str, most: int = 20) -> list[Record]:
+        """Declared failures, for people to read."""
+        return await self._do(
+            lambda db: rows.records(db, evaluation_id, after=("", 0), limit=most, failed=True)
+        )
+
+    async def transitions(self, evaluation_id: str) -> list[tuple[str, str, str]]:
+        """Time, state and cause of each transition, oldest first."""
+        return await self._do(lambda db: rows.transitions(db, evaluation_id))
+
+    async def answered(self, evaluation_id: str, item_ids: Sequence[str]) -> set[tuple[str, int]]:
+        """Which (item, epoch) of these items have an answer; failures don't count."""
+        return await self._do(lambda db: rows.answered(db, evaluation_id, item_ids))
+
+    async def journal(self, evaluation_id: str, *, page: int = 100) -> AsyncGenerator[list[Record]]:
+        """All records, in pages by item id and epoch."""
+        after = ("", 0)
+        while True:
+            found = await self._do(
+                lambda db, after=after: rows.records(db, evaluation_id, after=after, limit=page)
+            )  # type: ignore[misc]
+            if not found:
+                return
+            yield found
+            after = (found[-1].submission.item_id, found[-1].submission.epoch)
+
+
+def _row(entry: tuple[str, Record, object]) -> tuple[str, str, int, bool, str]:
+    evaluation_id, record, _ = entry
+    submission = record.submission
+    failed = submission.answer.kind == "failure"
+    return evaluation_id, submission.item_id, submission.epoch, failed, record.model_dump_json()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("BEGIN IMMEDIATE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            for statement in _SCHEMA.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+        db.execute("COMMIT")
+    except (sqlite3.Error, OSError) as error:
+        msg = f"{path}: {error}. Free some space or set DEP_MCP_HOME to a folder that can be written."
+        raise StoreError(msg) from error
+    if version not in (0, _VERSION):
+        msg = f"{path} was written by another version of dep-mcp (format {version}): update dep-mcp"
+        raise StoreError(msg)
+    return db
+
+
+def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Value]) -> Value:
+    try:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            value = work(db)
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        msg = f"the store can't be written: {error}. Everything answered so far is kept; free some space and resume."
+        raise StoreError(msg) from error
+    return value
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()

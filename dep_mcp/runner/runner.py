@@ -1,0 +1,298 @@
+"""The loop: items go to the model, answers to the journal, then to the benchmark; at the end, the score.
+
+An answer is durable before it counts. What has an answer is never sent again. Memory is bounded by the
+queues, whose lengths are a few times the number of calls in flight.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from dep_mcp.models import Called, Caller
+from dep_mcp.protocol import (
+    PAGE_ITEMS,
+    DeclaredFailure,
+    Evaluation,
+    Item,
+    ItemPage,
+    Record,
+    ScoreReport,
+    ScoreResult,
+    Submission,
+    Submitted,
+)
+from dep_mcp.protocol.errors import DepError, EvaluationPausedError, ModelCallError, SealError
+
+MOST_MALFORMED = 20
+"""An evaluation whose first calls all are refused as malformed stops after so many."""
+
+
+class Endpoint(Protocol):
+    """The subject tools of a benchmark."""
+
+    async def get_items(self, cursor: str | None = None) -> ItemPage:
+        """One page."""
+
+    async def submit(self, submissions: tuple[Submission, ...]) -> Submitted:
+        """Submit answers."""
+
+    async def score(self, cursor: str | None = None) -> ScoreResult:
+        """The score."""
+
+
+class Journal(Protocol):
+    """Where answers become durable."""
+
+    async def append(self, evaluation_id: str, record: Record) -> None:
+        """Write one answer; durable when it returns."""
+
+    async def answered(self, evaluation_id: str, item_ids: list[str]) -> set[tuple[str, int]]:
+        """Which (item, epoch) have an answer."""
+
+
+@dataclass
+class Progress:
+    """How far an evaluation is; changed in place as it goes.
+
+    Attributes:
+        total: Items × epochs; 0 until known.
+        kept: Answers from before this run.
+        answered: Answers of this run.
+        failed: Declared failures of this run.
+        faults: Refused and failed calls by status; retried ones too.
+        prompt_tokens: Of this run, as far as the provider said.
+        completion_tokens: Of this run, as far as the provider said.
+        cost_usd: Of this run, as far as prices are known.
+    """
+
+    total: int = 0
+    kept: int = 0
+    answered: int = 0
+    failed: int = 0
+    faults: dict[int, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float = 0.0
+
+    @property
+    def done(self) -> int:
+        """How many of the total need no further call."""
+        return self.kept + self.answered + self.failed
+
+
+class Runner:
+    """Runs one evaluation.
+
+    Args:
+        evaluation: Which.
+        endpoint: Its benchmark.
+        journal: Its answers.
+        caller: Its model.
+        progress: Told of everything.
+    """
+
+    def __init__(
+        self,
+        evaluation: Evaluation,
+        *,
+        endpoint: Endpoint,
+        journal: Journal,
+        caller: Caller,
+        progress: Progress,
+    ) -> None:
+        self._evaluation = evaluation
+        self._endpoint = endpoint
+        self._journal = journal
+        self._caller = caller
+        self._progress = progress
+        self._held: list[Record] = []
+        self._most_held = max(5, caller.window.size)
+
+    def stop(self) -> None:
+        """Start no further call; those in flight are waited for, and `run` then raises that it paused."""
+        self._caller.stopping.set()
+
+    async def run(self) -> ScoreReport:
+        """Answer everything that has no answer, submit, score.
+
+        Raises:
+            EvaluationPausedError: Stopped, or the provider is down; `resume` goes on.
+            ModelCallError: No call can succeed: credentials, model name, money, or every request is malformed.
+            ContainerLostError: The benchmark's container died again and again.
+            StoreError: The disk is full.
+        """
+        concurrency = self._caller.window.most
+        todo: asyncio.Queue[tuple[Item, int] | None] = asyncio.Queue(2 * concurrency)
+        durable: asyncio.Queue[Submission | None] = asyncio.Queue(2 * PAGE_ITEMS)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._produce(todo, concurrency))
+                submitter = tasks.create_task(self._submit(durable))
+                async with asyncio.TaskGroup() as workers:
+                    for _ in range(concurrency):
+                        workers.create_task(self._work(todo, durable))
+                await self._settle(durable)
+                await durable.put(None)
+                await submitter
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        if self._caller.stopping.is_set():
+            msg = "stopped on request"
+            raise EvaluationPausedError(msg)
+        return await self._score()
+
+    async def _pages(self) -> AsyncGenerator[ItemPage]:
+        cursor: str | None = None
+        while True:
+            page = await self._endpoint.get_items(cursor)
+            yield page
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def _missing(self) -> AsyncIterator[tuple[Item, int]]:
+        epochs = self._evaluation.settings.epochs
+        async for page in self._pages():
+            self._progress.total = page.total * epochs
+            there = await self._journal.answered(
+                self._evaluation.evaluation_id, [item.item_id for item in page.items]
+            )
+            self._progress.kept += len(there)
+            for item in page.items:
+                for epoch in range(1, epochs + 1):
+                    if (item.item_id, epoch) not in there:
+                        yield item, epoch
+
+    async def _produce(self, todo: asyncio.Queue[tuple[Item, int] | None], workers: int) -> None:
+        async for work in self._missing():
+            if self._caller.stopping.is_set():
+                break
+            await todo.put(work)
+        for _ in range(workers):
+            await todo.put(None)
+
+    async def _work(
+        self, todo: asyncio.Queue[tuple[Item, int] | None], durable: asyncio.Queue[Submission | None]
+    ) -> None:
+        while (work := await todo.get()) is not None:
+            if self._caller.stopping.is_set():
+                continue  # drains the queue, so that the producer ends
+            item, epoch = work
+            called = await self._caller.call(item, self._evaluation.settings.generation, epoch=epoch)
+            if called is None:
+                continue
+            record = _record(item, epoch, called)
+            if called.exhausted:
+                await self._hold(record)
+                continue
+            await self._keep(record, durable)
+            self._check_malformed(record)
+            if not isinstance(called.completion.answer, DeclaredFailure):
+                await self._settle(durable)
+
+    async def _keep(self, record: Record, durable: asyncio.Queue[Submission | None]) -> None:
+        await self._journal.append(self._evaluation.evaluation_id, record)
+        progress = self._progress
+        if isinstance(record.submission.answer, DeclaredFailure):
+            progress.failed += 1
+        else:
+            progress.answered += 1
+        progress.prompt_tokens += record.usage.prompt_tokens or 0
+        progress.completion_tokens += record.usage.completion_tokens or 0
+        progress.cost_usd += record.cost_usd or 0.0
+        await durable.put(record.submission)
+
+    async def _hold(self, record: Record) -> None:
+        """Keep back an item whose retries ran out: is it the item, or is the provider down?
+
+        An answer to another item settles it as the item's own failure. Too many in a row mean that the
+        provider is down: nothing of it is recorded, and the evaluation pauses.
+        """
+        self._held.append(record)
+        if len(self._held) >= self._most_held:
+            self._raise_down()
+
+    def _raise_down(self) -> None:
+        msg = (
+            f"the model's endpoint answers nothing: {len(self._held)} items in a row used up their attempts;"
+            f" the last said: {self._held[-1].detail}. Nothing of it counts; resume when it is up again."
+        )
+        raise EvaluationPausedError(msg)
+
+    async def _settle(self, durable: asyncio.Queue[Submission | None]) -> None:
+        held, self._held = self._held, []
+        if held and self._progress.answered + self._progress.kept == 0:
+            self._held = held
+            self._raise_down()
+        for record in held:
+            await self._keep(record, durable)
+
+    def _check_malformed(self, record: Record) -> None:
+        if (
+            self._progress.answered == 0
+            and self._progress.kept == 0
+            and self._progress.failed >= MOST_MALFORMED
+        ):
+            answer = record.submission.answer
+            status = answer.status if isinstance(answer, DeclaredFailure) else 400
+            msg = f"the first {MOST_MALFORMED} calls were all refused as malformed; the last: {record.detail}"
+            raise ModelCallError(msg, status)
+
+    async def _submit(self, durable: asyncio.Queue[Submission | None]) -> None:
+        open_ = True
+        while open_:
+            batch = []
+            submission = await durable.get()
+            while submission is not None:
+                batch.append(submission)
+                if durable.empty() or len(batch) == PAGE_ITEMS:
+                    break
+                submission = durable.get_nowait()
+            open_ = submission is not None
+            if batch:
+                _check(await self._endpoint.submit(tuple(batch)))
+
+    async def _score(self) -> ScoreReport:
+        result = await self._endpoint.score()
+        if result.report is None:
+            msg = f"the benchmark says that {result.missing} submissions are missing; resume sends them"
+            raise EvaluationPausedError(msg)
+        return result.report
+
+
+def _record(item: Item, epoch: int, called: Called) -> Record:
+    completion = called.completion
+    return Record(
+        submission=Submission(item_id=item.item_id, epoch=epoch, answer=completion.answer),
+        attempts=called.attempts,
+        usage=completion.usage,
+        cost_usd=completion.cost_usd,
+        model=completion.model,
+        latency_s=completion.latency_s,
+        detail=called.detail,
+        at=datetime.now(UTC),
+    )
+
+
+def _check(submitted: Submitted) -> None:
+    if submitted.rejected:
+        first = submitted.rejected[0]
+        msg = f"the benchmark refused {len(submitted.rejected)} submissions; {first.item_id}: {first.detail}"
+        raise SealError(msg)
+
+
+def _first(group: BaseExceptionGroup) -> BaseException:
+    """The most telling error of a group: ours before any other."""
+    found: list[BaseException] = []
+
+    def walk(error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            for part in error.exceptions:
+                walk(part)
+        else:
+            found.append(error)
+
+    walk(group)
+    return next((error for error in found if isinstance(error, DepError)), found[0])

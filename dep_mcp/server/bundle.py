@@ -1,0 +1,107 @@
+"""The indexed bundle: items and targets in one SQLite file, so that 200,000 items need no memory.
+
+Built when the image is built (`python -m dep_mcp.server index`), or in memory at `open` for items that
+are generated. Order: a seeded shuffle, then evenly over the sub-tasks, so that any prefix is balanced.
+"""
+
+import hashlib
+import json
+import sqlite3
+from array import array
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+from typing import cast
+
+from dep_mcp.protocol import Item
+from dep_mcp.protocol.errors import DataError
+from dep_mcp.scoring import Target
+from dep_mcp.server.benchmark import SealedItem
+
+_SCHEMA = """
+CREATE TABLE items (number INTEGER PRIMARY KEY, item_id TEXT UNIQUE NOT NULL, subtask TEXT, item TEXT NOT NULL,
+                    target TEXT NOT NULL) STRICT;
+CREATE TABLE meta (digest TEXT NOT NULL) STRICT;
+"""
+
+
+class Bundle:
+    """Items and targets of a benchmark by number, from 0."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        (self.digest,) = connection.execute("SELECT digest FROM meta").fetchone()
+        self.subtasks: list[str | None] = [
+            row[0] for row in connection.execute("SELECT subtask FROM items ORDER BY number")
+        ]
+
+    @classmethod
+    def build(cls, items: Iterable[SealedItem], path: Path | None = None) -> "Bundle":
+        """Index items into a file, or in memory.
+
+        Raises:
+            DataError: No items, or two with one id.
+        """
+        db = sqlite3.connect(path or ":memory:")
+        db.executescript(_SCHEMA)
+        digest = hashlib.sha256()
+        number = 0
+        for number, sealed in enumerate(items, 1):
+            item, target = sealed.item.model_dump_json(), json.dumps(sealed.target, sort_keys=True)
+            digest.update(f"{len(item)}:{item}{len(target)}:{target}".encode())
+            row = (number - 1, sealed.item.item_id, sealed.item.subtask, item, target)
+            try:
+                db.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", row)
+            except sqlite3.IntegrityError:
+                msg = f"two items have the id {sealed.item.item_id!r}: ids must be unique within a benchmark"
+                raise DataError(msg) from None
+        if number == 0:
+            msg = "the benchmark yields no items: check its data file and its items() method"
+            raise DataError(msg)
+        db.execute("INSERT INTO meta VALUES (?)", ("sha256:" + digest.hexdigest(),))
+        db.commit()
+        return cls(db)
+
+    @classmethod
+    def load(cls, path: Path) -> "Bundle":
+        """Open the file that `build` wrote, read-only."""
+        return cls(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True))
+
+    def item(self, number: int) -> Item:
+        """One item as a model sees it."""
+        return Item.model_validate_json(self.item_json(number))
+
+    def item_json(self, number: int) -> str:
+        """One item in its wire form."""
+        return cast(
+            "str", self._db.execute("SELECT item FROM items WHERE number = ?", (number,)).fetchone()[0]
+        )
+
+    def target(self, number: int) -> Target:
+        """The ground truth of one item."""
+        (target,) = self._db.execute("SELECT target FROM items WHERE number = ?", (number,)).fetchone()
+        return cast("Target", json.loads(target))
+
+    def number_of(self, item_id: str) -> int | None:
+        """The number of an item, if there is one of that id."""
+        row = self._db.execute("SELECT number FROM items WHERE item_id = ?", (item_id,)).fetchone()
+        return None if row is None else cast("int", row[0])
+
+    def draw(self, seed: str, *, task: str | None, limit: int | None) -> "array[int]":
+        """The numbers of the items of an evaluation, in their order; a matter of digest and arguments alone.
+
+        Args:
+            seed: Hexadecimal.
+            task: Only items of this sub-task.
+            limit: At most so many, evenly over the sub-tasks.
+        """
+        numbers = [number for number, subtask in enumerate(self.subtasks) if task is None or subtask == task]
+        Random(f"{self.digest}/{seed}").shuffle(numbers)  # noqa: S311 (the seed is the secret)
+        seen: Counter[str | None] = Counter()
+        ranks = {}
+        for number in numbers:
+            ranks[number] = seen[self.subtasks[number]]
+            seen[self.subtasks[number]] += 1
+        numbers.sort(key=ranks.__getitem__)
+        return array("I", numbers[:limit])

@@ -1,0 +1,84 @@
+"""Runs a scorer so that nothing a model wrote can stall or kill the server.
+
+A pure scorer runs in place. One that runs third-party code on the model's text runs in a forked child
+that is killed when it takes too long; the child shares the parent's memory and holds no descriptor of
+the wire.
+"""
+
+import multiprocessing
+import os
+import sys
+from multiprocessing.connection import Connection
+
+from dep_mcp.protocol import ChoiceAnswer, TextAnswer
+from dep_mcp.scoring import Scorer, Target
+
+TIMEOUT_S = 5.0
+
+
+class Guard:
+    """Calls a scorer; an exception, a time-out, or a value outside 0..1 becomes `None`.
+
+    Args:
+        scorer: The benchmark's.
+        timeout_s: Wall time of one verdict, where the scorer is isolated.
+    """
+
+    def __init__(self, scorer: Scorer, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._scorer = scorer
+        self._timeout_s = timeout_s
+        self._child: tuple[multiprocessing.Process, Connection] | None = None
+
+    def score(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
+        """Judge one answer."""
+        value = (
+            self._isolated(answer, target) if self._scorer.isolated else _judge(self._scorer, answer, target)
+        )
+        return value if value is not None and 0.0 <= value <= 1.0 else None
+
+    def _isolated(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
+        process, pipe = self._child or self._start()
+        try:
+            pipe.send((answer, target))
+            if pipe.poll(self._timeout_s):
+                value: float | None = pipe.recv()
+                return value
+        except (EOFError, OSError):
+            pass  # the child died on this answer: the verdict is None, and the next answer gets another child
+        process.kill()
+        process.join()
+        pipe.close()
+        self._child = None
+        return None
+
+    def _start(self) -> tuple[multiprocessing.Process, Connection]:
+        context = multiprocessing.get_context("fork")  # the scorer is a closure over an imported module
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(self._scorer, theirs, ours), daemon=True)
+        process.start()
+        theirs.close()
+        self._child = process, ours  # type: ignore[assignment]  # a ForkProcess is a Process
+        return self._child  # type: ignore[return-value]
+
+
+def _judge(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
+    try:
+        return float(scorer.score(answer, target))
+    except Exception as error:  # noqa: BLE001 (an author's scorer may raise anything; the item is told apart as a scorer error)
+        sys.stderr.write(
+            f"scorer raised {type(error).__name__}\n"
+        )  # never its message, which may quote a target
+        return None
+
+
+def _serve(scorer: Scorer, pipe: Connection, parents_end: Connection) -> None:
+    parents_end.close()  # or the child would keep its own pipe open and never see the parent go
+    sink = os.open(os.devnull, os.O_RDWR)
+    os.dup2(sink, 0)
+    os.dup2(sink, 1)
+    while True:
+        try:
+            answer, target = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_judge(scorer, answer, target))

@@ -1,0 +1,76 @@
+"""Loads a benchmark from its folder, inside its image. Its code never runs on the host."""
+
+import hashlib
+import importlib.util
+import sys
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from dep_mcp.protocol import DatasetCard
+from dep_mcp.protocol.errors import CardError
+from dep_mcp.server.benchmark import Benchmark, Draw
+from dep_mcp.server.bundle import Bundle
+from dep_mcp.server.session import SealedSession
+
+BUNDLE = "bundle.sqlite"
+"""Name of the indexed bundle in a benchmark's folder."""
+
+
+def load_benchmark(folder: Path) -> Benchmark:
+    """Read the card, import `benchmark.py`, and make the one `Benchmark` that it defines.
+
+    Raises:
+        CardError: The card is broken, or the module doesn't define exactly one benchmark.
+    """
+    try:
+        card = DatasetCard.model_validate(
+            yaml.safe_load((folder / "dataset_card.yaml").read_text(encoding="utf-8"))
+        )
+    except (yaml.YAMLError, ValidationError, OSError) as error:
+        msg = f"dataset_card.yaml: {error}"
+        raise CardError(msg) from error
+    name = f"dep_mcp.benchmark_servers.{card.name}.benchmark"
+    spec = importlib.util.spec_from_file_location(name, folder / "benchmark.py")
+    if spec is None or spec.loader is None:  # pragma: no cover (a .py path always has a loader)
+        raise CardError(name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Benchmark) and value.__module__ == name
+    ]
+    if len(found) != 1:
+        msg = f"benchmark.py must define exactly one subclass of Benchmark; it defines {len(found)}"
+        raise CardError(msg)
+    return found[0](card, folder)
+
+
+def index(folder: Path) -> None:
+    """Write the indexed bundle of a benchmark with fixed items; try the generator of another.
+
+    Raises:
+        DataError: No items, an id twice, or broken data.
+    """
+    benchmark = load_benchmark(folder)
+    if benchmark.generated:
+        Bundle.build(benchmark.items(Draw(limit=2)))
+        return
+    path = folder / BUNDLE
+    path.unlink(missing_ok=True)
+    Bundle.build(benchmark.items(Draw()), path)
+
+
+def load_session(folder: Path) -> SealedSession:
+    """A session over the folder's bundle, or over its generator."""
+    benchmark = load_benchmark(folder)
+    if not benchmark.generated:
+        bundle = Bundle.load(folder / BUNDLE)
+        return SealedSession(benchmark, digest=bundle.digest, bundle=bundle)
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".txt"}):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return SealedSession(benchmark, digest="sha256:" + digest.hexdigest(), bundle=None)

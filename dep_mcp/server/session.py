@@ -1,0 +1,261 @@
+"""One sealed session: what the tools do, without MCP. A container serves one evaluation."""
+
+import hashlib
+from array import array
+from difflib import get_close_matches
+
+from dep_mcp.metrics import estimate
+from dep_mcp.protocol import (
+    PAGE_BYTES,
+    PAGE_ITEMS,
+    Counts,
+    DeclaredFailure,
+    Description,
+    Disclosure,
+    Estimate,
+    GetItems,
+    ItemPage,
+    ItemScore,
+    Open,
+    Opened,
+    Rejection,
+    ScoreReport,
+    ScoreRequest,
+    ScoreResult,
+    ScoreState,
+    Submission,
+    Submit,
+    Submitted,
+)
+from dep_mcp.protocol.errors import (
+    AlreadyOpenError,
+    BadCursorError,
+    EvaluationClosedError,
+    NotOpenError,
+    SealError,
+    UnknownItemError,
+    UnknownNameError,
+    WrongEvaluationError,
+)
+from dep_mcp.server.benchmark import Benchmark, Draw
+from dep_mcp.server.bundle import Bundle
+from dep_mcp.server.guard import Guard
+from dep_mcp.server.ledger import Entry, Ledger
+
+
+class SealedSession:
+    """A benchmark, opened for one evaluation.
+
+    Args:
+        benchmark: The author's.
+        digest: Of its data, or of its generator.
+        bundle: Its indexed items; `None` where they are generated at `open`.
+    """
+
+    def __init__(self, benchmark: Benchmark, *, digest: str, bundle: Bundle | None) -> None:
+        self._benchmark = benchmark
+        self._digest = digest
+        self._indexed = bundle
+        self._guard = Guard(benchmark.scorer)
+        self._opening: Open | None = None
+        self._result: ScoreResult | None = None
+
+    def describe(self) -> Description:
+        """Say what the benchmark is; the same before and after `open`."""
+        card = self._benchmark.card
+        return Description(
+            benchmark=card.name,
+            version=card.version,
+            title=card.title,
+            license=card.license,
+            metric=card.metric,
+            disclosure=card.disclosure,
+            tasks=tuple(self._tasks()),
+            generation=card.generation,
+            data_digest=self._digest,
+        )
+
+    def _tasks(self) -> list[str]:
+        if self._indexed is None:
+            return sorted(self._benchmark.tasks())
+        return sorted({subtask for subtask in self._indexed.subtasks if subtask is not None})
+
+    def open(self, opening: Open) -> Opened:
+        """Fix the item set.
+
+        Raises:
+            AlreadyOpenError: It is open for another evaluation, or with other arguments.
+            UnknownNameError: No task of that name.
+            DataError: The generator yielded nothing, or an id twice.
+        """
+        if self._opening is None:
+            self._fix(opening)
+        elif self._opening != opening:
+            msg = "this container was opened for another evaluation: start another container"
+            raise AlreadyOpenError(msg)
+        return Opened(items=len(self._order), epochs=opening.epochs, items_digest=self._items_digest)
+
+    def _fix(self, opening: Open) -> None:
+        tasks = self._tasks()
+        if opening.task is not None and opening.task not in tasks:
+            near = (
+                ", ".join(get_close_matches(opening.task, tasks, 3, 0.4)) or ", ".join(tasks[:10]) or "none"
+            )
+            msg = f"{self._benchmark.card.name} has no task {opening.task!r}; nearest: {near}"
+            raise UnknownNameError(msg)
+        self._bundle = self._indexed or Bundle.build(
+            self._benchmark.items(Draw(opening.seed, opening.task, opening.limit))
+        )
+        task = opening.task if self._indexed else None
+        self._order = self._bundle.draw(opening.seed, task=task, limit=opening.limit)
+        self._positions = {number: position for position, number in enumerate(self._order)}
+        digest = hashlib.sha256()
+        for number in self._order:
+            digest.update(self._bundle.item_json(number).encode() + b"\n")
+        self._items_digest = "sha256:" + digest.hexdigest()
+        self._ledger = Ledger(len(self._order), opening.epochs)
+        self._opening = opening
+
+    def _opened(self, evaluation_id: str) -> Open:
+        if self._opening is None:
+            msg = "the operator hasn't opened this container for an evaluation"
+            raise NotOpenError(msg)
+        if self._opening.evaluation_id != evaluation_id:
+            msg = "this container serves another evaluation"
+            raise WrongEvaluationError(msg)
+        return self._opening
+
+    def get_items(self, request: GetItems) -> ItemPage:
+        """One page, of at most 100 items and 256 KiB.
+
+        Raises:
+            BadCursorError: Not a cursor of this evaluation.
+        """
+        self._opened(request.evaluation_id)
+        start = self._offset(request.cursor, len(self._order))
+        items, size, stop = [], 0, start
+        for number in self._order[start : start + request.limit]:
+            size += len(self._bundle.item_json(number).encode())
+            if items and size > PAGE_BYTES:
+                break
+            items.append(self._bundle.item(number))
+            stop += 1
+        cursor = str(stop) if stop < len(self._order) else None
+        return ItemPage(items=tuple(items), next_cursor=cursor, total=len(self._order))
+
+    @staticmethod
+    def _offset(cursor: str | None, total: int) -> int:
+        if cursor is None:
+            return 0
+        if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10 and int(cursor) < total):  # noqa: PLR2004 (below 2³¹)
+            msg = "not a cursor of this evaluation: start again without one"
+            raise BadCursorError(msg)
+        return int(cursor)
+
+    def submit(self, request: Submit) -> Submitted:
+        """Score submissions as they come, each once.
+
+        Raises:
+            EvaluationClosedError: The evaluation has been scored.
+        """
+        self._opened(request.evaluation_id)
+        outcomes, rejected = [0, 0], []
+        for submission in request.submissions:
+            try:
+                outcomes[self._take(submission)] += 1
+            except SealError as error:
+                rejected.append(
+                    Rejection(
+                        item_id=submission.item_id,
+                        epoch=submission.epoch,
+                        code=error.code,
+                        detail=error.detail,
+                    )
+                )
+        return Submitted(accepted=outcomes[False], duplicates=outcomes[True], rejected=tuple(rejected))
+
+    def _take(self, submission: Submission) -> bool:
+        """Score one submission; return whether it was there already."""
+        number = self._bundle.number_of(submission.item_id)
+        position = None if number is None else self._positions.get(number)
+        epochs = self._opening.epochs if self._opening else 0
+        if number is None or position is None or submission.epoch > epochs:
+            msg = f"no such item and epoch in this evaluation (epochs: {epochs})"
+            raise UnknownItemError(msg)
+        slot, digest = position * epochs + submission.epoch - 1, submission.digest()
+        answer = submission.answer
+        failure = isinstance(answer, DeclaredFailure)
+        if self._ledger.is_duplicate(slot, digest, failure=failure):
+            return True
+        if self._result is not None:
+            msg = "the evaluation has been scored; nothing can be submitted any more"
+            raise EvaluationClosedError(msg)
+        if isinstance(answer, DeclaredFailure):
+            self._ledger.write(slot, digest, Entry.FAILED)
+            return False
+        score = self._guard.score(answer, self._bundle.target(number))
+        self._ledger.write(slot, digest, Entry.SCORER_ERROR if score is None else Entry.SCORED, score or 0.0)
+        return False
+
+    def score(self, request: ScoreRequest) -> ScoreResult:
+        """Score a complete evaluation, once; a repeated call returns the same."""
+        opening = self._opened(request.evaluation_id)
+        if self._result is None:
+            missing = self._ledger.count()[Entry.MISSING]
+            if missing:
+                return ScoreResult(state=ScoreState.INCOMPLETE, missing=missing)
+            self._result = ScoreResult(state=ScoreState.SCORED, missing=0, report=self._report(opening))
+        if self._benchmark.card.disclosure is not Disclosure.FULL:
+            return self._result
+        details, cursor = self._details(request, opening.epochs)
+        return self._result.model_copy(update={"details": details, "next_cursor": cursor})
+
+    def _details(self, request: ScoreRequest, epochs: int) -> tuple[tuple[ItemScore, ...], str | None]:
+        total = len(self._order) * epochs
+        start = self._offset(request.cursor, total)
+        stop = min(total, start + PAGE_ITEMS)
+        details = tuple(
+            ItemScore(
+                item_id=self._bundle.item(self._order[slot // epochs]).item_id,
+                epoch=slot % epochs + 1,
+                value=self._ledger.value(slot),
+            )
+            for slot in range(start, stop)
+        )
+        return details, str(stop) if stop < total else None
+
+    def _report(self, opening: Open) -> ScoreReport:
+        card, count = self._benchmark.card, self._ledger.count()
+        parts: dict[str | None, list[float]] = {}
+        for position, number in enumerate(self._order):
+            values = parts.setdefault(self._bundle.subtasks[number], [])
+            mean = self._ledger.item_mean(position)
+            if mean is not None:
+                values.append(mean)
+        expected, total = len(self._order) * opening.epochs, self._ledger.total()
+        return ScoreReport(
+            evaluation_id=opening.evaluation_id,
+            benchmark=card.name,
+            benchmark_version=card.version,
+            task=opening.task,
+            metric=card.metric,
+            overall=estimate([value for values in parts.values() for value in values], epochs=opening.epochs),
+            ranked=total / expected,
+            upper=(total + count[Entry.FAILED]) / expected,
+            subtasks=self._subtasks(parts, opening.epochs),
+            counts=Counts(
+                expected=expected,
+                scored=count[Entry.SCORED] + count[Entry.SCORER_ERROR],
+                scorer_errors=count[Entry.SCORER_ERROR],
+                failed=count[Entry.FAILED],
+                missing=0,
+            ),
+            items_digest=self._items_digest,
+        )
+
+    def _subtasks(self, parts: dict[str | None, list[float]], epochs: int) -> dict[str, Estimate]:
+        if self._benchmark.card.disclosure is Disclosure.FINAL:
+            return {}
+        return {
+            name: estimate(values, epochs=epochs) for name, values in sorted(parts.items(), key=str) if name
+        }
