@@ -219,17 +219,24 @@ class Orchestrator:
 
     @asynccontextmanager
     async def held(self, evaluation: Evaluation) -> AsyncGenerator[None]:
-        """Renew this process's lease of an evaluation while the block runs."""
+        """Renew this process's lease of an evaluation while the block runs; cancels the block when it is lost."""
+        block = asyncio.current_task()
 
         async def renew() -> None:
-            while True:
-                await asyncio.sleep(RENEWAL_S)
-                await self._store.claim(evaluation.evaluation_id, self._owner, self._dead)
+            try:
+                while True:
+                    await asyncio.sleep(RENEWAL_S)
+                    await self._store.claim(evaluation.evaluation_id, self._owner, self._dead)
+            except UsageError:  # this process slept so long that another one took over
+                if block is not None:
+                    block.cancel()
 
-        async with asyncio.TaskGroup() as tasks:
-            renewal = tasks.create_task(renew())
+        renewal = asyncio.create_task(renew())
+        try:
             yield
+        finally:
             renewal.cancel()
+            await asyncio.wait([renewal])
 
     async def finish(self, evaluation: Evaluation, state: EvaluationState, cause: str) -> None:
         """Pause or fail an evaluation, and let other processes take it up."""

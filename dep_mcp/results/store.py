@@ -39,6 +39,9 @@ CREATE TABLE transitions (evaluation_id TEXT NOT NULL REFERENCES evaluations, at
 CREATE TABLE answers (evaluation_id TEXT NOT NULL REFERENCES evaluations, item_id TEXT NOT NULL, epoch INTEGER NOT NULL,
     failed INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (evaluation_id, item_id, epoch)) STRICT, WITHOUT ROWID;
 """
+_CREATE = """
+INSERT INTO evaluations (evaluation_id, state, cause, created_at, updated_at, settings, seed) VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _APPEND = """
 INSERT INTO answers VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE answers.failed
@@ -83,21 +86,10 @@ class Store:
     async def create(self, evaluation_id: str, settings: Settings, seed: str) -> None:
         """Add an evaluation, running."""
         now = _now()
-        row = (
-            evaluation_id,
-            "running",
-            "created",
-            now,
-            now,
-            settings.model_dump_json(),
-            seed,
-            None,
-            None,
-            None,
-        )
+        row = (evaluation_id, "running", "created", now, now, settings.model_dump_json(), seed)
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("INSERT INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            db.execute(_CREATE, row)
             db.execute(
                 "INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, "running", "created")
             )
@@ -321,13 +313,11 @@ def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Va
         db.execute("BEGIN IMMEDIATE")
         try:
             value = work(db)
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+            db.execute("COMMIT")
+        finally:
+            if db.in_transaction:  # a full disk has rolled back already
+                db.execute("ROLLBACK")
     except sqlite3.Error as error:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
         msg = f"the store can't be written: {error}. Everything answered so far is kept; free some space and resume."
         raise StoreError(msg) from error
     return value

@@ -1,0 +1,62 @@
+"""What this machine has, and what is missing: `dep-mcp doctor`."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import NamedTuple
+
+from dep_mcp.cli import views
+from dep_mcp.cli.wiring import Host
+from dep_mcp.containers import REQUIREMENTS
+from dep_mcp.protocol.errors import DepError
+from dep_mcp.settings import secret
+
+_IMAGES = Path(__file__).parents[1] / "images"
+SCRIPTS = (_IMAGES / "engine-up", _IMAGES / "base-up")
+"""What `dep-mcp setup` runs, in this order."""
+
+_LOW_DISK_GB = 5
+
+
+class Finding(NamedTuple):
+    """One line: whether it is well, what was looked at, what was found."""
+
+    well: bool
+    what: str
+    found: str
+
+
+async def examine(host: Host) -> int:
+    """Print every finding; return 0 when an evaluation with a local model can run, else 2."""
+    well = True
+    async for finding in _findings(host):
+        well = well and finding.well
+        views.out().print(f"{'ok     ' if finding.well else 'MISSING'} {finding.what}: {finding.found}", markup=False)
+    return 0 if well else 2
+
+
+async def _findings(host: Host) -> AsyncIterator[Finding]:
+    yield await _attempt("engine", host.runtime.ping())
+    yield await _attempt("base image", host.runtime.base_image(host.settings.base_image))
+    yield Finding(True, "isolation", "asked of every container, and checked before it starts:")
+    for requirement in REQUIREMENTS:
+        yield Finding(True, f"  {requirement.name}", requirement.why)
+    for name, folder in (("home", host.settings.home),):
+        free = shutil.disk_usage(folder).free / 1e9
+        yield Finding(free > _LOW_DISK_GB, "disk", f"{free:.0f} GB free for {name} {folder}")
+    for name, card in sorted(host.models.cards().items()):
+        if card.api_key_env is None:
+            yield Finding(True, f"model {name}", "needs no key")
+        else:
+            there = "set" if secret(card.api_key_env) else f"no key: set {card.api_key_env} to use it"
+            yield Finding(True, f"model {name}", there)
+    for name, benchmark in sorted(host.catalogue.benchmarks().items()):
+        needs = ", ".join(file.name for file in benchmark.card.data)
+        yield Finding(True, f"benchmark {name}", f"needs {needs}" if needs else "needs no data")
+
+
+async def _attempt(what: str, work: Awaitable[object]) -> Finding:
+    try:
+        return Finding(True, what, str(await work))
+    except DepError as error:
+        return Finding(False, what, error.detail)

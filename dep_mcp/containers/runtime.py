@@ -1,0 +1,155 @@
+"""The life of a sealed container on any engine: create, check, attach, start, hang up, remove."""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from dep_mcp.containers.attached import AttachedContainer
+from dep_mcp.containers.engine import ContainerEngine, ImageEngine
+from dep_mcp.containers.hardening import create_request, require
+from dep_mcp.containers.images import ImageBuilder, base_image
+from dep_mcp.containers.owner import Owner, this_process
+from dep_mcp.containers.port import BuildSpec, Container, ContainerSpec, Image
+from dep_mcp.containers.waiting import to_the_end
+from dep_mcp.protocol.errors import EngineError
+
+OWNER_LABEL = "org.dep-mcp.orchestrator"
+CREATED_LABEL = "org.dep-mcp.created"
+GRACE_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Engine(ImageEngine, ContainerEngine, Protocol):
+    """A whole engine."""
+
+    async def ping(self) -> str:
+        """Say which engine answers."""
+
+    async def close(self) -> None:
+        """Close the connections to it."""
+
+
+class SealedRuntime:
+    """Implements the port's `ContainerRuntime` on an engine.
+
+    Args:
+        engine: Where containers run; closed with the runtime.
+        orchestrator_id: Owner of the containers, from `this_process()`, which is the default.
+        on_build: Called with every line of an image build.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        orchestrator_id: str | None = None,
+        *,
+        on_build: Callable[[str], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._images = ImageBuilder(engine, on_build)
+        self.orchestrator_id = orchestrator_id or this_process()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections to the engine; the next call opens them again."""
+        await self._engine.close()
+
+    async def ping(self) -> str:
+        """Say which engine answers, e.g. `docker 20.10.24`.
+
+        Raises:
+            EngineError: None does; the message says what to do.
+        """
+        return await self._engine.ping()
+
+    async def base_image(self, explicit: str | None = None) -> str:
+        """Choose the base that images are built on; return its tag.
+
+        Raises:
+            ImageBuildError: There is none here, and none could be pulled.
+            EngineError: No engine answers.
+        """
+        return (await base_image(self._engine, explicit)).name
+
+    async def ensure_image(self, spec: BuildSpec) -> Image:
+        """Return the image of that content, built now if it isn't there.
+
+        Raises:
+            ImageBuildError: With the failing step and the last lines of the build's output.
+            EngineError: No engine answers.
+        """
+        return await self._images.ensure(spec)
+
+    @asynccontextmanager
+    async def start(self, spec: ContainerSpec) -> AsyncGenerator[Container]:
+        """Create, check, attach to and start a sealed container; it is gone when the block ends.
+
+        Raises:
+            HardeningError: The engine applied less than was asked for.
+            EngineError: The engine refused or is gone.
+        """
+        ours = {
+            OWNER_LABEL: self.orchestrator_id,
+            CREATED_LABEL: datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        life = _Life(self._engine, replace(spec, labels={**spec.labels, **ours}))
+        try:
+            # cancelled half-way, a thread could create a container that nobody knows of
+            yield await to_the_end(life.begin())
+        finally:
+            await to_the_end(life.end())
+
+    async def reap(self) -> int:
+        """Remove containers whose orchestrator process is dead; return how many.
+
+        Only processes of this host and process-id namespace are judged; others are left alone.
+        """
+        count = 0
+        for container in await self._engine.labelled_containers(OWNER_LABEL):
+            owner = Owner.parse(container.labels.get(OWNER_LABEL, ""))
+            if owner is not None and owner.is_dead():
+                await self._engine.remove(container.id)
+                count += 1
+        return count
+
+
+class _Life:
+    """One container from creation to removal; knows how far it got."""
+
+    def __init__(self, engine: ContainerEngine, spec: ContainerSpec) -> None:
+        self._engine = engine
+        self._spec = spec
+        self._id: str | None = None
+        self._attached: AttachedContainer | None = None
+
+    async def begin(self) -> AttachedContainer:
+        self._id = await self._engine.create(create_request(self._spec))
+        require(await self._engine.inspect(self._id), self._spec)
+        exited = await self._engine.watch_exit(self._id)
+        # before the start, or its first bytes are lost
+        self._attached = AttachedContainer(self._id, await self._engine.attach(self._id), exited)
+        await self._engine.start_container(self._id)
+        return self._attached
+
+    async def end(self) -> None:
+        """Leave nothing behind; an engine that is gone is left to its own clean-up at the end of input."""
+        if self._attached is not None:
+            await self._attached.hang_up(GRACE_S)
+        if self._id is None:
+            return
+        try:
+            await self._engine.remove(self._id)
+        except EngineError as exc:
+            _log.warning("container %s could not be removed: %s", self._id[:12], exc)

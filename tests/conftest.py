@@ -1,0 +1,49 @@
+"""Fixtures are factories or values; nothing is held open across a fixture."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from dep_mcp.client import SubjectClient, connect
+from dep_mcp.protocol import DatasetCard, Open, Opened, new_evaluation_id
+from dep_mcp.scoring import Scorer
+from dep_mcp.server import Benchmark, Draw, SealedItem
+from dep_mcp.server.app import create_app
+from dep_mcp.server.bundle import Bundle
+from dep_mcp.server.session import SealedSession
+
+SEED = "5eed" * 8
+
+
+@pytest.fixture
+def make_session() -> Callable[..., SealedSession]:
+    """Sessions over a list of items, in memory."""
+
+    def make(items: list[SealedItem], scorer: Scorer, **card: object) -> SealedSession:
+        class Listed(Benchmark):
+            def items(self, draw: Draw) -> list[SealedItem]:
+                return items
+
+        Listed.scorer = scorer
+        whole = {"name": "listed", "version": "1", "title": "t", "description": "d", "license": "x", "source": "s"}
+        benchmark = Listed(DatasetCard.model_validate(whole | card), Path())
+        bundle = Bundle.build(benchmark.items(Draw()))
+        return SealedSession(benchmark, digest=bundle.digest, bundle=bundle)
+
+    return make
+
+
+@pytest.fixture
+def opened() -> Callable[..., object]:
+    """Connects to a session in memory and opens it."""
+
+    @asynccontextmanager
+    async def open_(session: SealedSession, **opening: object) -> AsyncGenerator[tuple[SubjectClient, Opened]]:
+        request = Open.model_validate({"evaluation_id": new_evaluation_id(), "seed": SEED} | opening)
+        async with connect(create_app(session)) as operator:
+            result = await operator.open(request)
+            yield operator.subject(request.evaluation_id), result
+
+    return open_
