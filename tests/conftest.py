@@ -27,7 +27,14 @@ def make_session() -> Callable[..., SealedSession]:
                 return items
 
         Listed.scorer = scorer
-        whole = {"name": "listed", "version": "1", "title": "t", "description": "d", "license": "x", "source": "s"}
+        whole = {
+            "name": "listed",
+            "version": "1",
+            "title": "t",
+            "description": "d",
+            "license": "x",
+            "source": "s",
+        }
         benchmark = Listed(DatasetCard.model_validate(whole | card), Path())
         bundle = Bundle.build(benchmark.items(Draw()))
         return SealedSession(benchmark, digest=bundle.digest, bundle=bundle)
@@ -40,7 +47,9 @@ def opened() -> Callable[..., object]:
     """Connects to a session in memory and opens it."""
 
     @asynccontextmanager
-    async def open_(session: SealedSession, **opening: object) -> AsyncGenerator[tuple[SubjectClient, Opened]]:
+    async def open_(
+        session: SealedSession, **opening: object
+    ) -> AsyncGenerator[tuple[SubjectClient, Opened]]:
         request = Open.model_validate({"evaluation_id": new_evaluation_id(), "seed": SEED} | opening)
         async with connect(create_app(session)) as operator:
             result = await operator.open(request)

@@ -54,5 +54,8 @@ class ReasoningGym(Benchmark):
             entries = dataset(task, seed, size, frozenset(config.items()))
             for index in range(size):
                 target = {"task": task, "seed": seed, "size": size, "index": index, "config": config}
-                prompt = [Message(role="system", content=SYSTEM), Message(role="user", content=entries[index]["question"])]
+                prompt = [
+                    Message(role="system", content=SYSTEM),
+                    Message(role="user", content=entries[index]["question"]),
+                ]
                 yield SealedItem(f"{task}-{index}", prompt, target, subtask=task)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from dep_mcp.containers.frames import (
     STDOUT,
@@ -92,7 +92,7 @@ class AttachedContainer:
         self._sending: set[asyncio.Task[bool]] = set()
         self._pump = asyncio.create_task(self._read_all())
 
-    async def lines(self) -> AsyncIterator[bytes]:
+    async def lines(self) -> AsyncGenerator[bytes]:
         """Whole lines of its standard output without their newline; ends when the container is gone.
 
         Raises:

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import secrets
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Event, Lock
 from typing import IO, Any, TypeVar
@@ -254,6 +255,15 @@ class DockerEngine:
             return client(first.version(api_version=False)["ApiVersion"])
         finally:
             first.close()
+
+
+def _knock(address: str) -> None:
+    """Fail at once, and cleanly: the SDK leaks its socket when a Unix socket can't be connected."""
+    scheme, _, path = address.partition("://")
+    if scheme in {"unix", "http+unix"}:
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.settimeout(PING_TIMEOUT_S)
+            knock.connect(path if path.startswith("/") else f"/{path}")
 
 
 def _real_tags(image: Mapping[str, Any]) -> Sequence[str]:

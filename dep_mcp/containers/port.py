@@ -16,8 +16,9 @@ class BuildSpec:
 
     Attributes:
         name: Repository part of the tag.
-        files: Path inside the build context → file on the host, or its bytes.
-        build_args: Passed to the Dockerfile; part of the content. `BASE_IMAGE` is chosen if the Dockerfile names it and this doesn't.
+        files: Path inside the build context, one of them `Dockerfile` → file on the host, or its bytes.
+        build_args: Passed to the Dockerfile; part of the content. `BASE_IMAGE` counts by the id of its image,
+            and is chosen if the Dockerfile names it and this doesn't.
     """
 
     name: str

@@ -10,6 +10,7 @@ from dep_mcp.protocol.cards import ModelCard
 from dep_mcp.protocol.ids import EvaluationId
 from dep_mcp.protocol.items import Generation
 
+
 class EvaluationState(StrEnum):
     """Where an evaluation is in its life."""
 

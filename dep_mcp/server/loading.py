@@ -35,6 +35,7 @@ def load_benchmark(folder: Path) -> Benchmark:
     spec = importlib.util.spec_from_file_location(name, folder / "benchmark.py")
     if spec is None or spec.loader is None:  # pragma: no cover (a .py path always has a loader)
         raise CardError(name)
+    sys.path.insert(0, str(folder))  # so that modules beside benchmark.py can be imported
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)

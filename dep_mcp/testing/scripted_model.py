@@ -54,5 +54,6 @@ class ScriptedModel:
             values = tuple(-1.0 if str(index) == said else -2.0 for index in range(len(item.options)))
             return Completion(answer=ChoiceAnswer(log_likelihoods=values, token_counts=(1,) * len(values)))
         return Completion(
-            answer=TextAnswer(text=said, finish_reason="stop"), usage=Usage(prompt_tokens=3, completion_tokens=1)
+            answer=TextAnswer(text=said, finish_reason="stop"),
+            usage=Usage(prompt_tokens=3, completion_tokens=1),
         )

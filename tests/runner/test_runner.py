@@ -60,7 +60,9 @@ class Bench:
         caller = Caller(adapter=model, window=Window(concurrency), timeout_s=10, policy=FAST)
         endpoint = await self.orchestrator.endpoint(evaluation, lambda _event, _text: None)
         async with endpoint:
-            runner = Runner(evaluation, endpoint=endpoint, journal=self.store, caller=caller, progress=progress)
+            runner = Runner(
+                evaluation, endpoint=endpoint, journal=self.store, caller=caller, progress=progress
+            )
             if watch is not None:
                 watch(runner, model, progress)
             return await runner.run(), progress
@@ -85,7 +87,9 @@ async def test_wrong_answers_are_told_from_right_ones(tmp_path: Path) -> None:
     """A score of a model that is right on the even sums only is one half, and the sub-tasks say where."""
     async with bench(tmp_path) as b:
         evaluation = await b.create()
-        report, _ = await b.run(evaluation, lambda item, n: right(item, n) if int(item.item_id[4:]) % 2 == 0 else "no")
+        report, _ = await b.run(
+            evaluation, lambda item, n: right(item, n) if int(item.item_id[4:]) % 2 == 0 else "no"
+        )
     assert report.overall.value == 0.5
     assert {name: part.value for name, part in report.subtasks.items()} == {"even": 1.0, "odd": 0.0}
 
