@@ -1,0 +1,1 @@
+"""Bundled adapters: one folder each, and the cards of models."""

@@ -1,0 +1,1 @@
+"""Serves GGUF models on this machine with llama.cpp (`xllamacpp`), as an OpenAI-compatible endpoint on loopback."""

@@ -22,6 +22,9 @@ BUFFER_BYTES = 1 << 20
 LINE_BYTES = 64 << 20
 STDERR_BYTES = 8 * 1024
 EXIT_WAIT_S = 5.0
+QUIET_S = 5.0
+"""How long an exited container's connection may be silent before it counts as ended."""
+
 KILLED = 137
 
 _log = logging.getLogger(__name__)
@@ -37,6 +40,9 @@ class _Lines:
         self._change = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+
+    def full(self) -> bool:
+        return not self._room.is_set()
 
     async def room(self) -> None:
         await self._room.wait()
@@ -90,7 +96,9 @@ class AttachedContainer:
         self._fault: ContainerLostError | None = None
         self._turn = asyncio.Lock()
         self._sending: set[asyncio.Task[bool]] = set()
+        self._received = 0
         self._pump = asyncio.create_task(self._read_all())
+        self._watch = asyncio.create_task(self._end_with_container())
 
     async def lines(self) -> AsyncGenerator[bytes]:
         """Whole lines of its standard output without their newline; ends when the container is gone.
@@ -131,13 +139,13 @@ class AttachedContainer:
 
     async def hang_up(self, grace_s: float) -> None:
         """End its input, give it time to end by itself, then close the connection; never raises."""
+        self._watch.cancel()
         self._lines.end()  # nobody reads any more, so nothing may wait for a reader
-        for task in tuple(self._sending):
-            task.cancel()
+        self._stop_sending()
         if not self._pump.done() and self._wire.half_close():
             await asyncio.wait([self._pump], timeout=grace_s)
         self._pump.cancel()
-        await asyncio.wait([self._pump, *self._sending])
+        await asyncio.wait([self._pump, self._watch, *self._sending])
         self._wire.close()
 
     async def _send(self, data: bytes) -> bool:
@@ -147,6 +155,26 @@ class AttachedContainer:
             except OSError:
                 return False
         return True
+
+    def _stop_sending(self) -> None:
+        for task in tuple(self._sending):
+            task.cancel()
+
+    async def _end_with_container(self) -> None:
+        """End the connection of a container that has ended, should the engine not do it.
+
+        Engine 20.10 keeps it open while it is blocked on writing to a program that never read its input.
+        Output that is still arriving, or waits for a reader, is not cut off.
+        """
+        await asyncio.wait([self._exited])
+        if self._exited.cancelled() or self._exited.result() is None:
+            return
+        quiet = False
+        while not quiet:
+            before, waiting = self._received, self._lines.full()
+            await asyncio.sleep(QUIET_S)
+            quiet = not waiting and not self._lines.full() and self._received == before
+        self._pump.cancel()
 
     async def _lost(self) -> ContainerLostError:
         if self._fault is not None:
@@ -160,6 +188,7 @@ class AttachedContainer:
         frames, splitter = FrameParser(), LineSplitter(limit_bytes=LINE_BYTES)
         try:
             while data := await self._wire.receive():
+                self._received += len(data)
                 for stream, piece in frames.feed(data):
                     if stream == STDOUT:
                         self._lines.add(splitter.feed(piece))
@@ -172,3 +201,4 @@ class AttachedContainer:
             self._fault = ContainerLostError(f"container {self.id[:12]} sent what can't be read: {exc}")
         finally:
             self._lines.end()
+            self._stop_sending()

@@ -12,7 +12,7 @@ import secrets
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Event, Lock
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from dep_mcp.containers.engine import Found
 from dep_mcp.containers.engine_errors import first_line, translate
@@ -22,6 +22,10 @@ from dep_mcp.containers.wire import Wire
 from dep_mcp.protocol.errors import EngineError
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from requests import Response
+
 Client = Any  # docker.APIClient: the SDK has no types, and `Any` ends at this door
 
 PING_TIMEOUT_S = 10.0
@@ -56,7 +60,7 @@ class DockerRuntime(SealedRuntime):
 
 
 class DockerEngine:
-    """Implements the room's engine with the SDK: each blocking call in a thread, bounded, errors translated."""
+    """The room's engine with the SDK: each blocking call in a thread, bounded, its errors translated."""
 
     def __init__(self) -> None:
         self._client: Client = None
@@ -79,7 +83,7 @@ class DockerEngine:
         """The local image of that tag or id."""
 
         def find(client: Client) -> Found | None:
-            from docker.errors import ImageNotFound  # type: ignore[import-untyped]
+            from docker.errors import ImageNotFound
 
             try:
                 image = client.inspect_image(name)
@@ -174,13 +178,13 @@ class DockerEngine:
         exit, so that a container that ends at once, and is removed, could be missed.
         """
 
-        def register(client: Client) -> Any:
+        def register(client: Client) -> "Response":
             url = f"{client.base_url}/v{client.api_version}/containers/{container_id}/wait"
             answer = client.post(
                 url, params={"condition": "next-exit"}, stream=True, timeout=(CALL_TIMEOUT_S, None)
             )
             answer.raise_for_status()
-            return answer
+            return cast("Response", answer)
 
         answer = await self._call(register)
         return in_thread(lambda: _exit_status(answer))
@@ -234,13 +238,14 @@ class DockerEngine:
             return self._client
 
     def _connect(self) -> Client:
-        import docker  # type: ignore[import-untyped]
-        from docker.constants import DEFAULT_DOCKER_API_VERSION  # type: ignore[import-untyped]
-        from docker.context import ContextAPI  # type: ignore[import-untyped]
-        from docker.utils import kwargs_from_env  # type: ignore[import-untyped]
+        import docker
+        from docker.constants import DEFAULT_DOCKER_API_VERSION
+        from docker.context import ContextAPI
+        from docker.utils import kwargs_from_env
 
         where = kwargs_from_env() or ContextAPI.kwargs_from_context()
         self._address = where.get("base_url", DEFAULT_ADDRESS)
+        _knock(self._address)
 
         def client(version: str) -> Client:
             made = docker.APIClient(
@@ -283,7 +288,7 @@ def _follow(events: Iterator[Mapping[str, Any]], stop: Event, on_line: Callable[
     return None
 
 
-def _exit_status(answer: Any) -> int | None:
+def _exit_status(answer: "Response") -> int | None:
     try:
         with answer:
             return int(json.loads(answer.content)["StatusCode"])

@@ -1,11 +1,13 @@
 """What this room needs of an engine, in its own words: the seam between `docker_runtime` and the rest."""
 
-from asyncio import Future
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol
 
 from dep_mcp.containers.wire import Wire
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +66,7 @@ class ContainerEngine(Protocol):
     async def attach(self, container_id: str) -> Wire:
         """Connect to its input, output and errors."""
 
-    async def watch_exit(self, container_id: str) -> "Future[int | None]":
+    async def watch_exit(self, container_id: str) -> "asyncio.Future[int | None]":
         """Begin to wait for its next exit; registered with the engine on return."""
 
     async def start_container(self, container_id: str) -> None:

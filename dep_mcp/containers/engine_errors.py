@@ -11,7 +11,7 @@ from dep_mcp.protocol.errors import ContainerLostError, EngineError, ImageBuildE
 
 @dataclass(frozen=True)
 class Row:
-    """What one vendor class becomes, and what is said; `{what}` is the vendor's text, `{where}` the address."""
+    """What one vendor class becomes, and what is said of `{what}`, its text, and `{where}`, the address."""
 
     becomes: type[EngineError]
     says: str

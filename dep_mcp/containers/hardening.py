@@ -107,7 +107,7 @@ class Requirement:
         why: What could happen without it.
         want: The value that is asked for, from the spec.
         holds: Whether an inspected value satisfies the wanted one.
-        asked: Whether it is part of the create request; otherwise it is the engine's default and only checked.
+        asked: Whether it is part of the create request; otherwise it's the engine's default, only checked.
     """
 
     name: str

@@ -27,6 +27,7 @@ class Owner:
     started: str
 
     def __str__(self) -> str:
+        """Write it as a label; `parse` reads it back."""
         return f"{self.host}/{self.pid}/{self.started}"
 
     @classmethod
@@ -37,7 +38,7 @@ class Owner:
         return cls(host, int(pid), started) if host and pid.isdecimal() and started else None
 
     def is_dead(self) -> bool:
-        """Whether the process is known to have ended: `False` when in doubt, as for another host's process."""
+        """Whether the process is known to have ended: `False` in doubt, as for another host's process."""
         if self.host == _NO_HOST or self.host != _this_host():
             return False
         return not _exists(self.pid) or _started(self.pid) not in {self.started, _HIDDEN}

@@ -55,11 +55,13 @@ class SealedRuntime:
         self.orchestrator_id = orchestrator_id or this_process()
 
     async def __aenter__(self) -> Self:
+        """Connect to nothing yet."""
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Close the connections to the engine."""
         await self.aclose()
 
     async def aclose(self) -> None:

@@ -24,11 +24,6 @@ Ask = Callable[..., Awaitable[str]]
 Inspect = Callable[[str], Mapping[str, Any] | None]
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Known here as well, so that this folder runs without the project's configuration."""
-    config.addinivalue_line("markers", "docker: needs a Docker engine")
-
-
 @pytest.fixture
 async def runtime() -> AsyncIterator[DockerRuntime]:
     async with DockerRuntime() as runtime:
@@ -76,7 +71,8 @@ def ask() -> Ask:
         lines = container.lines()
         assert isinstance(lines, AsyncGenerator)
         async with asyncio.timeout(30), aclosing(lines):
-            return (await anext(lines)).decode()
+            line: bytes = await anext(lines)
+        return line.decode()
 
     return ask
 

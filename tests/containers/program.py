@@ -1,4 +1,6 @@
 """Runs in the sealed container: greets, then does what each line of input says, answering in one line."""
+# ruff: noqa: ALL  # what it does is wrong on purpose: it attacks the container it runs in
+# mypy: ignore-errors
 
 import ctypes
 import os

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pytest
@@ -56,9 +57,9 @@ async def test_unread_lines_stop_the_sender(ends: Ends) -> None:
     """Memory is bounded by the buffer, not by what a container sends."""
     line = b"x" * 65_535 + b"\n"
     sent = 0
-    with pytest.raises(TimeoutError):
+    with suppress(TimeoutError):
         async with asyncio.timeout(0.5):
-            while True:
+            while sent < 64 * BUFFER_BYTES:
                 await ends.send(line)
                 sent += len(line)
 
@@ -125,3 +126,32 @@ async def test_a_running_container_has_no_status(ends: Ends, monkeypatch: pytest
     monkeypatch.setattr("dep_mcp.containers.attached.EXIT_WAIT_S", 0.01)
 
     assert await ends.container.exit_status() is None
+
+
+async def test_a_connection_that_outlives_its_container_is_ended(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine may not close it while it is blocked on input that nobody reads."""
+    monkeypatch.setattr("dep_mcp.containers.attached.QUIET_S", 0.1)
+    writing = asyncio.create_task(ends.container.write(b"x" * (8 << 20)))
+    await ends.send(b"last\n")
+    ends.exited.set_result(9)
+
+    async with asyncio.timeout(10):
+        assert [line async for line in ends.container.lines()] == [b"last"]
+        with pytest.raises(ContainerLostError, match="status 9"):
+            await writing
+
+
+async def test_output_of_an_ended_container_waits_for_its_reader(
+    ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended, but what it said is still on its way and must not be cut off."""
+    monkeypatch.setattr("dep_mcp.containers.attached.QUIET_S", 0.05)
+    line = b"x" * 99_999
+    sending = asyncio.create_task(ends.send((line + b"\n") * 100))
+    ends.exited.set_result(0)
+    await asyncio.sleep(0.2)
+
+    assert [each async for each in ends.container.lines()] == [line] * 100
+    await sending

@@ -47,7 +47,8 @@ class FakeEngine:
     async def pull(self, name: str, *, timeout_s: float) -> None:
         del timeout_s
         if name not in self.registry:
-            raise EngineError("no such host")
+            message = "no such host"
+            raise EngineError(message)
         self.images.append(Found(id="sha256:pulled", tags=[name], labels={}))
 
     async def build(
@@ -69,7 +70,8 @@ class FakeEngine:
 
 
 def a_spec(**files: bytes) -> BuildSpec:
-    return BuildSpec(name="toy", files={"Dockerfile": b"ARG BASE_IMAGE\nFROM $BASE_IMAGE\n", **files})
+    dockerfile = b"ARG BASE_IMAGE\nFROM $BASE_IMAGE\n"
+    return BuildSpec(name="toy", files={"Dockerfile": dockerfile, **files})
 
 
 def context_of(spec: BuildSpec) -> bytes:
@@ -177,7 +179,7 @@ async def test_a_spec_that_cannot_be_built_is_refused(spec: BuildSpec) -> None:
 
 async def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """Benchmarks list their data files, and some are fetched apart."""
-    files = {"Dockerfile": b"FROM x\n", "data": tmp_path / "absent.jsonl"}
+    files: dict[str, Path | bytes] = {"Dockerfile": b"FROM x\n", "data": tmp_path / "absent.jsonl"}
 
     with pytest.raises(ImageBuildError, match=r"absent\.jsonl"):
         await ImageBuilder(FakeEngine()).ensure(BuildSpec(name="toy", files=files))

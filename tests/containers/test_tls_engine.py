@@ -1,9 +1,8 @@
 """An engine behind TLS, as remote ones are: here a TLS proxy before this machine's own."""
 
-import asyncio
-import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,33 +27,44 @@ def certificates(tmp_path: Path) -> Path:
     return tmp_path
 
 
-async def forward(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+PROXY = """
+import asyncio, ssl, sys
+
+folder, engine = sys.argv[1:]
+context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder + "/ca.pem")
+context.load_cert_chain(folder + "/cert.pem", folder + "/key.pem")
+context.verify_mode = ssl.CERT_REQUIRED
+
+async def forward(source, sink):
     try:
         while data := await source.read(1 << 16):
             sink.write(data)
             await sink.drain()
     except OSError:
-        return
+        pass
     finally:
         sink.close()
 
+async def serve(reader, writer):
+    engine_reader, engine_writer = await asyncio.open_unix_connection(engine)
+    await asyncio.gather(forward(reader, engine_writer), forward(engine_reader, writer))
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
 
 @pytest.fixture
-async def tls_engine(certificates: Path) -> AsyncIterator[str]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(certificates / "ca.pem"))
-    context.load_cert_chain(certificates / "cert.pem", certificates / "key.pem")
-    context.verify_mode = ssl.CERT_REQUIRED
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        engine_reader, engine_writer = await asyncio.open_unix_connection(SOCKET)
-        await asyncio.gather(forward(reader, engine_writer), forward(engine_reader, writer))
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    server.close()
-    async with asyncio.timeout(5):
-        while len(asyncio.all_tasks()) > 1:
-            await asyncio.sleep(0.01)
+def tls_engine(certificates: Path) -> Iterator[str]:
+    command = [sys.executable, "-c", PROXY, str(certificates), SOCKET]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as proxy:
+        assert proxy.stdout is not None
+        yield f"tcp://127.0.0.1:{proxy.stdout.readline().strip()}"
+        proxy.kill()
 
 
 @pytest.mark.parametrize("bundle", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])

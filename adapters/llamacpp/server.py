@@ -1,0 +1,104 @@
+"""The server process: `python -m dep_mcp.adapters.llamacpp.server --model FILE.gguf --alias NAME`.
+
+Prints one JSON line with its address once it is healthy. Settings are those under which llama.cpp repeats
+itself: one slot, fixed batches, no prompt cache. Threads don't change the answers.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+START_TIMEOUT_S = 120.0
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until SIGTERM or SIGINT, or until standard input ends where that was asked for."""
+    options = _parse(arguments)
+    # Two threads that spin at barriers on busy cores are fifty times slower than one that sleeps.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    try:
+        import xllamacpp
+    except ImportError:
+        sys.stderr.write("local models need the server that the extra brings: pip install 'dep-mcp[local]'\n")
+        return 2
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before the server makes its threads
+    out = os.fdopen(os.dup(1), "w")
+    if options.log:
+        log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+    server = xllamacpp.Server(_parameters(xllamacpp, options))
+    _wait_healthy(options.port)
+    api_base = f"http://127.0.0.1:{options.port}/v1"
+    out.write(json.dumps({"port": options.port, "api_base": api_base}) + "\n")
+    out.flush()
+    if options.exit_with_stdin:
+        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    signal.sigwait({signal.SIGTERM, signal.SIGINT})
+    del server
+    os._exit(0)  # the library's own threads would delay an orderly exit
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="dep-mcp model serve")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--alias", required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--context", type=int, default=4096)
+    parser.add_argument("--log", default="")
+    parser.add_argument("--exit-with-stdin", action="store_true")
+    options = parser.parse_args(arguments)
+    options.port = options.port or _free_port()
+    return options
+
+
+def _parameters(xllamacpp: object, options: argparse.Namespace) -> object:
+    parameters = xllamacpp.CommonParams()  # type: ignore[attr-defined]  # the library ships no types
+    parameters.model.path = options.model
+    parameters.model_alias = {options.alias}
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = options.port
+    parameters.n_ctx = options.context
+    parameters.n_parallel = 1
+    parameters.n_batch = 2048
+    parameters.n_ubatch = 512
+    parameters.cpuparams.n_threads = options.threads
+    parameters.cpuparams_batch.n_threads = options.threads
+    parameters.cache_prompt = False
+    parameters.ui = False
+    return parameters
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_healthy(port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):  # noqa: S310 (loopback)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    sys.exit(f"the model didn't load within {START_TIMEOUT_S:.0f} s")
+
+
+def _exit_with_stdin() -> None:
+    sys.stdin.buffer.read()
+    os._exit(0)  # whoever started this process is gone, even if it was killed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""Calls an endpoint that speaks the OpenAI dialect (llama.cpp, vLLM, SGLang, Ollama, gateways) over aiohttp.
+
+A choice is answered by an endpoint that takes a grammar (llama.cpp): each option is forced, and the
+log-likelihoods of its tokens, which are those before the grammar, are added up.
+"""
+
+import asyncio
+import json
+import time
+from difflib import get_close_matches
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from dep_mcp.adapters.openai_compatible import replies
+from dep_mcp.models import Completion
+from dep_mcp.protocol import ChoiceAnswer, Generation, Item, ModelCard, RequestKind, TextAnswer
+from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
+
+CHECK_TIMEOUT_S = 10.0
+
+
+class Adapter:
+    """One endpoint.
+
+    Args:
+        card: Its `api_base` ends before `/chat/completions`.
+        api_key: Sent as a bearer token.
+    """
+
+    def __init__(self, card: ModelCard, *, api_key: str | None) -> None:
+        self._card = card
+        self._base = (card.api_base or "").rstrip("/")
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Open the connections that the calls share."""
+        connector = aiohttp.TCPConnector(limit=self._card.limits.concurrency)
+        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close them."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def check(self) -> None:
+        """Ask for the list of models: is the endpoint up, the key good, the model there?
+
+        Raises:
+            ModelCallError: 503 when nothing answers; 401 or 403.
+            UnknownNameError: The endpoint lists its models, and this one isn't among them.
+        """
+        try:
+            listed = await self._send("GET", "/models", None, CHECK_TIMEOUT_S)
+        except ModelCallError as error:
+            if error.status in (404, 405, 501, 400, 502):  # many endpoints have no such list
+                return
+            raise
+        there = [str(entry.get("id")) for entry in listed.get("data") or [] if isinstance(entry, dict)]
+        if there and self._card.model not in there:
+            near = ", ".join(get_close_matches(self._card.model, there, 3, 0.2) or there[:5])
+            msg = f"{self._base} has no model {self._card.model!r}; nearest: {near}"
+            raise UnknownNameError(msg)
+
+    async def complete(
+        self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1
+    ) -> Completion:
+        """One chat completion, or one forced completion per option.
+
+        Raises:
+            ModelCallError: With exactly one status of the contract.
+        """
+        del epoch
+        begin = time.monotonic()
+        if item.kind is RequestKind.CHOICE:
+            completion = await self._choose(item, timeout_s)
+        else:
+            completion = await self._chat(item, generation, timeout_s)
+        return completion.model_copy(update={"latency_s": time.monotonic() - begin})
+
+    async def _chat(self, item: Item, generation: Generation, timeout_s: float) -> Completion:
+        body: dict[str, Any] = {
+            "model": self._card.model,
+            "messages": [message.model_dump() for message in item.messages],
+            **generation.model_dump(exclude_none=True, exclude={"stop"}),
+        }
+        if generation.stop:
+            body["stop"] = list(generation.stop)
+        reply = await self._send("POST", "/chat/completions", body, timeout_s)
+        choice = replies.first_choice(reply)
+        message = choice.get("message")
+        text = message.get("content") if isinstance(message, dict) else None
+        finish = choice.get("finish_reason")
+        answer = TextAnswer(text=replies.text_of(text), finish_reason=None if finish is None else str(finish))
+        return Completion(answer=answer, usage=replies.usage(reply), model=replies.name(reply))
+
+    async def _choose(self, item: Item, timeout_s: float) -> Completion:
+        if RequestKind.CHOICE not in self._card.requests:
+            msg = f"the card of {self._card.name} doesn't say that it answers choices"
+            raise ModelCallError(msg, 400)
+        async with asyncio.timeout(timeout_s):
+            prompt = await self._prompt(item, timeout_s)
+            values, counts, name = [], [], None
+            for option in item.options:
+                body = {
+                    "model": self._card.model,
+                    "prompt": prompt,
+                    "grammar": f"root ::= {json.dumps(option, ensure_ascii=False)}",
+                    "temperature": 0,
+                    "logprobs": 1,
+                    "max_tokens": 4 * len(option.encode()) + 8,
+                }
+                reply = await self._send("POST", "/completions", body, timeout_s)
+                tokens = replies.token_log_likelihoods(replies.first_choice(reply), option)
+                values.append(sum(tokens))
+                counts.append(len(tokens))
+                name = replies.name(reply)
+        return Completion(
+            answer=ChoiceAnswer(log_likelihoods=tuple(values), token_counts=tuple(counts)), model=name
+        )
+
+    async def _prompt(self, item: Item, timeout_s: float) -> str:
+        """The conversation as text, by the model's own chat template where the endpoint applies it."""
+        messages = [message.model_dump() for message in item.messages]
+        try:
+            root = self._base.removesuffix("/v1")
+            reply = await self._send("POST", "/apply-template", {"messages": messages}, timeout_s, base=root)
+        except ModelCallError as error:
+            if error.status != 404:  # noqa: PLR2004 (no such endpoint)
+                raise
+            return "\n\n".join(message.content for message in item.messages)
+        return str(reply.get("prompt", ""))
+
+    async def _send(
+        self, method: str, path: str, body: object, timeout_s: float, *, base: str | None = None
+    ) -> dict[str, Any]:
+        if self._session is None:
+            msg = "the adapter wasn't entered"
+            raise RuntimeError(msg)
+        url = (self._base if base is None else base) + path
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
+        try:
+            async with self._session.request(method, url, json=body, timeout=timeout) as response:
+                payload = await response.read()
+                return replies.parse(response.status, response.headers, payload)
+        except TimeoutError:
+            msg = f"{self._base} didn't answer within {timeout_s:.0f} s"
+            raise ModelCallError(msg, 408) from None
+        except aiohttp.ClientConnectorError as error:
+            msg = f"nothing answers at {self._base} ({error.strerror or error}): start the endpoint, or check its address"
+            raise ModelCallError(msg, 503) from error
+        except aiohttp.ClientError as error:
+            msg = f"{self._base} dropped the connection or answered no HTTP ({type(error).__name__})"
+            raise ModelCallError(msg, 502) from error
