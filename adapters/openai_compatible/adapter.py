@@ -1,7 +1,8 @@
 """Calls an endpoint that speaks the OpenAI dialect (llama.cpp, vLLM, SGLang, Ollama, gateways) over aiohttp.
 
-A choice is answered by an endpoint that takes a grammar (llama.cpp): each option is forced, and the
-log-likelihoods of its tokens, which are those before the grammar, are added up.
+A choice is answered by llama.cpp: each option is tokenized as it would be alone, its tokens are forced by a
+grammar over tokens, and their log-likelihoods, which the server gives as they were before the grammar, are
+added up.
 """
 
 import asyncio
@@ -103,32 +104,33 @@ class Adapter:
         if RequestKind.CHOICE not in self._card.requests:
             msg = f"the card of {self._card.name} doesn't say that it answers choices"
             raise ModelCallError(msg, 400)
+        root = self._base.removesuffix("/v1")
         async with asyncio.timeout(timeout_s):
-            prompt = await self._prompt(item, timeout_s)
+            prompt = await self._prompt(item, root, timeout_s)
             values, counts, name = [], [], None
             for option in item.options:
+                content = {"content": option, "add_special": False}
+                tokens = replies.tokens(await self._send("POST", "/tokenize", content, timeout_s, base=root))
                 body = {
                     "model": self._card.model,
                     "prompt": prompt,
-                    "grammar": f"root ::= {json.dumps(option, ensure_ascii=False)}",
+                    "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens),
                     "temperature": 0,
                     "logprobs": 1,
-                    "max_tokens": 4 * len(option.encode()) + 8,
+                    "max_tokens": len(tokens),
                 }
                 reply = await self._send("POST", "/completions", body, timeout_s)
-                tokens = replies.token_log_likelihoods(replies.first_choice(reply), option)
-                values.append(sum(tokens))
+                values.append(sum(replies.log_likelihoods(replies.first_choice(reply), tokens)))
                 counts.append(len(tokens))
                 name = replies.name(reply)
         return Completion(
             answer=ChoiceAnswer(log_likelihoods=tuple(values), token_counts=tuple(counts)), model=name
         )
 
-    async def _prompt(self, item: Item, timeout_s: float) -> str:
+    async def _prompt(self, item: Item, root: str, timeout_s: float) -> str:
         """The conversation as text, by the model's own chat template where the endpoint applies it."""
         messages = [message.model_dump() for message in item.messages]
         try:
-            root = self._base.removesuffix("/v1")
             reply = await self._send("POST", "/apply-template", {"messages": messages}, timeout_s, base=root)
         except ModelCallError as error:
             if error.status != 404:  # noqa: PLR2004 (no such endpoint)

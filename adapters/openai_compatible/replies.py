@@ -93,19 +93,29 @@ def name(reply: Mapping[str, Any]) -> str | None:
     return reported if isinstance(reported, str) else None
 
 
-def token_log_likelihoods(choice: Mapping[str, Any], option: str) -> list[float]:
-    """The log-likelihoods of the tokens of a forced option, in either of llama.cpp's shapes.
+def tokens(reply: Mapping[str, Any]) -> list[int]:
+    """The tokens of a text, as `/tokenize` gives them.
 
     Raises:
-        ModelCallError: 502: they are missing, or the endpoint generated another text.
+        ModelCallError: 502: there are none.
+    """
+    found = reply.get("tokens")
+    if isinstance(found, list) and found and all(isinstance(token, int) for token in found):
+        return found
+    msg = "the endpoint doesn't tokenize as llama.cpp does, so it can't answer a choice by log-likelihood"
+    raise ModelCallError(msg, 502)
+
+
+def log_likelihoods(choice: Mapping[str, Any], forced: list[int]) -> list[float]:
+    """The log-likelihoods of forced tokens, one each.
+
+    Raises:
+        ModelCallError: 502: they are missing, or those of other tokens.
     """
     logprobs = choice.get("logprobs")
-    values: list[float] = []
-    if isinstance(logprobs, dict) and isinstance(logprobs.get("content"), list):
-        values = [float(token["logprob"]) for token in logprobs["content"]]
-    elif isinstance(logprobs, dict) and isinstance(logprobs.get("token_logprobs"), list):
-        values = [float(value) for value in logprobs["token_logprobs"]]
-    if not values or choice.get("text") != option:
-        msg = "the endpoint doesn't give log-likelihoods of forced options: it needs a grammar, as llama.cpp has"
+    content = logprobs.get("content") if isinstance(logprobs, dict) else None
+    found = content if isinstance(content, list) else []
+    if [token.get("id") for token in found] != forced:
+        msg = "the endpoint doesn't give log-likelihoods of forced tokens: it needs llama.cpp's grammars over tokens"
         raise ModelCallError(msg, 502)
-    return values
+    return [float(token["logprob"]) for token in found]

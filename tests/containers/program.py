@@ -1,5 +1,6 @@
 """Runs in the sealed container: greets, then does what each line of input says, answering in one line."""
-# ruff: noqa: ALL  # what it does is wrong on purpose: it attacks the container it runs in
+# It attacks the container it runs in, so much is wrong on purpose.
+# ruff: noqa: ANN001, ANN002, ANN201, ANN202, C901, PTH101, PTH123, S103, SIM115, T201
 # mypy: ignore-errors
 
 import ctypes

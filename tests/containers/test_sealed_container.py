@@ -1,5 +1,6 @@
 """The seal on a real engine: what it applied, and what a program inside can't do."""
 
+import platform
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -96,6 +97,7 @@ async def test_the_kernel_agrees(runtime: DockerRuntime, spec: ContainerSpec, as
         assert await ask(container, "status") == f"{'0' * 16} {'0' * 16} 1 2 65532\t65532\t65532\t65532"
 
 
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the program calls the kernel by number")
 @pytest.mark.parametrize(("deed", "answer"), DENIED.items())
 async def test_an_attack_from_inside_fails(
     runtime: DockerRuntime, spec: ContainerSpec, ask: Ask, deed: str, answer: str
