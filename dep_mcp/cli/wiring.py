@@ -28,16 +28,16 @@ class Host:
     Args:
         settings: Where things lie.
         store: Open.
+        runtime: The container engine.
     """
 
-    def __init__(self, settings: HostSettings, store: Store) -> None:
+    def __init__(self, settings: HostSettings, store: Store, runtime: DockerRuntime) -> None:
         self.settings = settings
         self.store = store
+        self.runtime = runtime
         self.models = Models(settings.plugins)
         self.catalogue = Catalogue(settings.plugins)
-        owner = this_process()
-        self.runtime = DockerRuntime(owner)
-        self.orchestrator = Orchestrator(self.runtime, store, owner=owner, dead=_is_dead)
+        self.orchestrator = Orchestrator(runtime, store, owner=this_process(), dead=_is_dead)
 
     @classmethod
     @asynccontextmanager
@@ -47,8 +47,8 @@ class Host:
         Raises:
             StoreError: The home folder can't be written.
         """
-        async with Store.open(settings.store) as store:
-            yield cls(settings, store)
+        async with Store.open(settings.store) as store, DockerRuntime(on_build=_Building()) as runtime:
+            yield cls(settings, store, runtime)
 
     async def prepare(self, folder: BenchmarkFolder, task: str | None, data: list[Path]) -> Prepared:
         """Build a benchmark's image, saying so when it takes long."""
@@ -110,6 +110,19 @@ class Host:
     def log_path(self, evaluation_id: str) -> Path:
         """Where an evaluation's log lies."""
         return self.settings.logs / f"{evaluation_id}.jsonl"
+
+
+class _Building:
+    """Says once that an image is being built, since that takes up to some minutes."""
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def __call__(self, line: str) -> None:
+        del line
+        if not self._said:
+            err().print("building the benchmark's image (once for each content; some minutes at most)")
+        self._said = True
 
 
 def _is_dead(owner: str) -> bool:

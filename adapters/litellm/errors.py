@@ -1,0 +1,70 @@
+"""From what LiteLLM raises to one status of the contract: by the status it carries, by class only where that lies."""
+
+from collections.abc import Mapping
+
+from dep_mcp.models.retry_after import retry_after_s
+from dep_mcp.protocol.errors import ModelCallError
+
+BY_CLASS: Mapping[str, int] = {
+    "ContextWindowExceededError": 413,
+    "ContentPolicyViolationError": 451,
+    "RejectedRequestError": 451,
+    "GuardrailRaisedException": 451,
+    "BlockedPiiEntityError": 451,
+    "BudgetExceededError": 402,
+    "UnsupportedParamsError": 400,
+    "JSONSchemaValidationError": 502,
+    "APIResponseValidationError": 502,
+    "APIConnectionError": 502,
+    "MidStreamFallbackError": 502,
+    "ImageFetchError": 400,
+}
+"""Most specific first: classes whose own status is missing, or says another thing than what happened."""
+
+BY_STATUS_ONLY = frozenset(
+    {
+        "APIError",
+        "AuthenticationError",
+        "BadGatewayError",
+        "BadRequestError",
+        "InternalServerError",
+        "InvalidRequestError",
+        "NotFoundError",
+        "OpenAIError",
+        "PaymentRequiredError",
+        "PermissionDeniedError",
+        "RateLimitError",
+        "ServiceUnavailableError",
+        "Timeout",
+        "UnprocessableEntityError",
+        "LiteLLMUnknownProvider",
+        "ModelNotMappedError",
+    }
+)
+"""Classes whose `status_code` tells what happened; a test walks the library and finds each class in one of both."""
+
+_PURSE = ("insufficient_quota", "billing_hard_limit", "credit balance")
+_DROPPED = ("connection error", "server disconnected", "connection reset", "unable to get json response", "expecting value")
+
+
+def translate(error: Exception) -> ModelCallError:
+    """The error of the contract; its detail is what the provider said, without prompt and key."""
+    status = _status(error)
+    headers = getattr(error, "litellm_response_headers", None)
+    wait_s = retry_after_s(headers) if isinstance(headers, Mapping) else None
+    detail = str(getattr(error, "message", "") or error).replace("litellm.", "")[:500]
+    return ModelCallError(f"{type(error).__name__}: {detail}", status, retry_after_s=wait_s)
+
+
+def _status(error: Exception) -> int:
+    for kind in type(error).__mro__:
+        if kind.__name__ in BY_CLASS:
+            return BY_CLASS[kind.__name__]
+    carried = getattr(error, "status_code", None)
+    status = int(carried) if str(carried).isdigit() else 500
+    text = str(error).lower()
+    if status in (403, 429) and any(mark in text for mark in _PURSE):
+        return 402
+    if status == 500 and any(mark in text for mark in _DROPPED):  # noqa: PLR2004 (the library's word for a drop)
+        return 502
+    return status
