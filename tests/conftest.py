@@ -23,7 +23,7 @@ def make_session() -> Callable[..., SealedSession]:
 
     def make(items: list[SealedItem], scorer: Scorer, **card: object) -> SealedSession:
         class Listed(Benchmark):
-            def items(self, draw: Draw) -> list[SealedItem]:
+            def items(self, draw: Draw) -> list[SealedItem]:  # noqa: ARG002 (they are fixed)
                 return items
 
         Listed.scorer = scorer
@@ -47,9 +47,7 @@ def opened() -> Callable[..., object]:
     """Connects to a session in memory and opens it."""
 
     @asynccontextmanager
-    async def open_(
-        session: SealedSession, **opening: object
-    ) -> AsyncGenerator[tuple[SubjectClient, Opened]]:
+    async def open_(session: SealedSession, **opening: object) -> AsyncGenerator[tuple[SubjectClient, Opened]]:
         request = Open.model_validate({"evaluation_id": new_evaluation_id(), "seed": SEED} | opening)
         async with connect(create_app(session)) as operator:
             result = await operator.open(request)

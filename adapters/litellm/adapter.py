@@ -74,9 +74,7 @@ class Adapter:
             msg = f"{self._card.name} needs a key: set {' and '.join(missing)} in the environment"
             raise ModelCallError(msg, 401)
 
-    async def complete(
-        self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1
-    ) -> Completion:
+    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
         """One chat completion.
 
         Raises:

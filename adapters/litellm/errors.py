@@ -44,7 +44,13 @@ BY_STATUS_ONLY = frozenset(
 """Classes whose `status_code` tells what happened; a test walks the library and finds each class in one of both."""
 
 _PURSE = ("insufficient_quota", "billing_hard_limit", "credit balance")
-_DROPPED = ("connection error", "server disconnected", "connection reset", "unable to get json response", "expecting value")
+_DROPPED = (
+    "connection error",
+    "server disconnected",
+    "connection reset",
+    "unable to get json response",
+    "expecting value",
+)
 
 
 def translate(error: Exception) -> ModelCallError:
@@ -60,8 +66,8 @@ def _status(error: Exception) -> int:
     for kind in type(error).__mro__:
         if kind.__name__ in BY_CLASS:
             return BY_CLASS[kind.__name__]
-    carried = getattr(error, "status_code", None)
-    status = int(carried) if str(carried).isdigit() else 500
+    carried = str(getattr(error, "status_code", None))
+    status = int(carried) if carried.isdigit() else 500
     text = str(error).lower()
     if status in (403, 429) and any(mark in text for mark in _PURSE):
         return 402

@@ -29,9 +29,7 @@ def main(arguments: list[str]) -> int:
     except ImportError:
         sys.stderr.write("local models need the server that the extra brings: pip install 'dep-mcp[local]'\n")
         return 2
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT}
-    )  # before the server makes its threads
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before the server makes its threads
     out = os.fdopen(os.dup(1), "w")
     if options.log:
         log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -90,7 +88,7 @@ def _wait_healthy(port: int) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):  # noqa: S310 (loopback)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)

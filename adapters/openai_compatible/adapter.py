@@ -6,7 +6,6 @@ added up.
 """
 
 import asyncio
-import json
 import time
 from difflib import get_close_matches
 from types import TracebackType
@@ -68,9 +67,7 @@ class Adapter:
             msg = f"{self._base} has no model {self._card.model!r}; nearest: {near}"
             raise UnknownNameError(msg)
 
-    async def complete(
-        self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1
-    ) -> Completion:
+    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
         """One chat completion, or one forced completion per option.
 
         Raises:
@@ -123,9 +120,7 @@ class Adapter:
                 values.append(sum(replies.log_likelihoods(replies.first_choice(reply), tokens)))
                 counts.append(len(tokens))
                 name = replies.name(reply)
-        return Completion(
-            answer=ChoiceAnswer(log_likelihoods=tuple(values), token_counts=tuple(counts)), model=name
-        )
+        return Completion(answer=ChoiceAnswer(log_likelihoods=tuple(values), token_counts=tuple(counts)), model=name)
 
     async def _prompt(self, item: Item, root: str, timeout_s: float) -> str:
         """The conversation as text, by the model's own chat template where the endpoint applies it."""
@@ -154,7 +149,7 @@ class Adapter:
             msg = f"{self._base} didn't answer within {timeout_s:.0f} s"
             raise ModelCallError(msg, 408) from None
         except aiohttp.ClientConnectorError as error:
-            msg = f"nothing answers at {self._base} ({error.strerror or error}): start the endpoint, or check its address"
+            msg = f"nothing answers at {self._base} ({error.strerror or error}): start it, or check its address"
             raise ModelCallError(msg, 503) from error
         except aiohttp.ClientError as error:
             msg = f"{self._base} dropped the connection or answered no HTTP ({type(error).__name__})"

@@ -44,8 +44,8 @@ def _meaning(status: int, error: object, detail: str) -> int:
     codes = f"{error.get('code')} {error.get('type')}" if isinstance(error, dict) else ""
     text = f"{codes} {detail}".lower()
     if status == _OK:  # an error inside a good reply
-        code = error.get("code") if isinstance(error, dict) else None
-        status = int(code) if str(code).isdigit() and 400 <= int(str(code)) < 600 else 502  # noqa: PLR2004 (HTTP errors)
+        code = str(error.get("code")) if isinstance(error, dict) else ""
+        status = int(code) if code.isdigit() and 400 <= int(code) < 600 else 502  # noqa: PLR2004 (HTTP errors)
     if status in (400, 413, 422) and any(mark in text for mark in _TOO_LONG):
         return 413
     if status in (400, 403, 422) and any(mark in text for mark in _POLICY):

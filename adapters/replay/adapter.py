@@ -65,9 +65,7 @@ class Adapter:
             msg = f'{self._path}, line {number}: needs {{"item_id": "...", "answer": "..."}} ({type(error).__name__})'
             raise DataError(msg) from error
 
-    async def complete(
-        self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1
-    ) -> Completion:
+    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
         """The recorded answer.
 
         Raises:

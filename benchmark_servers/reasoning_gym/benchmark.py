@@ -1,6 +1,6 @@
-"""Reasoning Gym (Stojanovski et al. 2025): procedural tasks with verifiers; fresh items from a secret seed."""
+"""Reasoning Gym (Stojanovski et al. 2025): verified procedural tasks, fresh from a secret seed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -14,6 +14,9 @@ from dep_mcp.server import Benchmark, Draw, SealedItem
 
 SIZE = 50
 """Items of each task, where no limit asks for fewer or more."""
+
+EXAMPLES, EXAMPLES_LENGTH = 3, 2000
+"""Worked examples before each question, by the same generator: at most so many, in so many characters."""
 
 SYSTEM = "Reply with only the final answer, nothing else."
 
@@ -30,6 +33,17 @@ def verify(answer: str, target: Target) -> float:
     config = frozenset(where["config"].items())
     entries = dataset(where["task"], where["seed"], where["size"], config)
     return float(entries.score_answer(answer=answer, entry=entries[where["index"]]))
+
+
+def examples(entries: Iterable[Mapping[str, Any]]) -> Iterator[Message]:
+    """The worked examples as turns of a conversation, as long as they are short."""
+    length = 0
+    for entry in entries:
+        length += len(entry["question"]) + len(str(entry["answer"]))
+        if length > EXAMPLES_LENGTH:
+            return
+        yield Message(role="user", content=entry["question"])
+        yield Message(role="assistant", content=str(entry["answer"]))
 
 
 class ReasoningGym(Benchmark):
@@ -51,11 +65,18 @@ class ReasoningGym(Benchmark):
         size = SIZE if draw.limit is None else -(-draw.limit // len(suite))
         for task, config in suite.items():
             seed = draw.rng(task).getrandbits(31)
-            entries = dataset(task, seed, size, frozenset(config.items()))
+            entries = dataset(task, seed, size + EXAMPLES, frozenset(config.items()))
+            lead = [
+                Message(role="system", content=SYSTEM),
+                *examples(entries[size + n] for n in range(EXAMPLES)),
+            ]
             for index in range(size):
-                target = {"task": task, "seed": seed, "size": size, "index": index, "config": config}
-                prompt = [
-                    Message(role="system", content=SYSTEM),
-                    Message(role="user", content=entries[index]["question"]),
-                ]
+                target = {
+                    "task": task,
+                    "seed": seed,
+                    "size": size + EXAMPLES,
+                    "index": index,
+                    "config": config,
+                }
+                prompt = [*lead, Message(role="user", content=entries[index]["question"])]
                 yield SealedItem(f"{task}-{index}", prompt, target, subtask=task)

@@ -31,9 +31,7 @@ async def examine(host: Host) -> int:
     well = True
     async for finding in _findings(host):
         well = well and finding.well
-        views.out().print(
-            f"{'ok     ' if finding.well else 'MISSING'} {finding.what}: {finding.found}", markup=False
-        )
+        views.out().print(f"{'ok     ' if finding.well else 'MISSING'} {finding.what}: {finding.found}", markup=False)
     return 0 if well else 2
 
 

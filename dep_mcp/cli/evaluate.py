@@ -119,9 +119,7 @@ def _card(host: Host, name: str, plan: Plan) -> ModelCard:
     card = host.models.resolve(name, plan.api_base)
     if plan.concurrency is None:
         return card
-    return card.model_copy(
-        update={"limits": card.limits.model_copy(update={"concurrency": plan.concurrency})}
-    )
+    return card.model_copy(update={"limits": card.limits.model_copy(update={"concurrency": plan.concurrency})})
 
 
 async def _create(host: Host, benchmark: Prepared, card: ModelCard, plan: Plan) -> Evaluation:
@@ -137,9 +135,7 @@ async def _called(host: Host, card: ModelCard) -> AsyncGenerator[Caller]:
         adapter: ModelAdapter = host.adapter(reachable)
         async with adapter:
             await adapter.check()
-            yield Caller(
-                adapter=adapter, window=Window(card.limits.concurrency), timeout_s=card.limits.timeout_s
-            )
+            yield Caller(adapter=adapter, window=Window(card.limits.concurrency), timeout_s=card.limits.timeout_s)
 
 
 async def _evaluate(host: Host, evaluation: Evaluation, caller: Caller) -> Outcome:
@@ -156,14 +152,10 @@ async def _evaluate(host: Host, evaluation: Evaluation, caller: Caller) -> Outco
     err().print(f"evaluation {evaluation.evaluation_id}: {settings.model.name} on {settings.benchmark}")
     log.info("running", settings=settings.model_dump(mode="json"))
     try:
-        endpoint = await host.orchestrator.endpoint(
-            evaluation, lambda event, text: log.info(event, text=text)
-        )
+        endpoint = await host.orchestrator.endpoint(evaluation, lambda event, text: log.info(event, text=text))
         title = f"{settings.model.name} on {settings.benchmark}"
         async with host.orchestrator.held(evaluation), shown(title, progress, caller.window), endpoint:
-            runner = Runner(
-                evaluation, endpoint=endpoint, journal=host.store, caller=caller, progress=progress
-            )
+            runner = Runner(evaluation, endpoint=endpoint, journal=host.store, caller=caller, progress=progress)
             with _pausing(runner, caller):
                 report = await runner.run()
         await host.orchestrator.complete(evaluation, report)
@@ -200,9 +192,7 @@ def _pausing(runner: Runner, caller: Caller) -> Iterator[None]:
             task.cancel()
         else:
             runner.stop()
-            err().print(
-                f"pausing: {caller.window.in_flight} calls in flight end first; Ctrl-C again drops them"
-            )
+            err().print(f"pausing: {caller.window.in_flight} calls in flight end first; Ctrl-C again drops them")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)

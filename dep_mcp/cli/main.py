@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +13,8 @@ import click
 from dep_mcp import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from dep_mcp.cli.evaluate import Outcome
     from dep_mcp.cli.wiring import Host
 
@@ -53,9 +54,10 @@ class _Commands(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = get_close_matches(args[0], self.list_commands(ctx), 3, 0.5)
-            if near:
-                error.message += f" Did you mean {' or '.join(near)}?"
-            raise
+            if not near:
+                raise
+            msg = f"{error.message} Did you mean {' or '.join(near)}?"
+            raise click.UsageError(msg, ctx) from error
 
 
 def _with_host(work: "Callable[[Host], Awaitable[Value]]") -> Value:
@@ -86,14 +88,10 @@ def cli() -> None:
 @click.option("-m", "--model", "models", multiple=True, required=True, callback=_names, metavar="MODEL",
               help="Name of a card, provider/model, FILE.gguf, or replay:ANSWERS.jsonl.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Items of each benchmark at most, drawn at random.")
-@click.option(
-    "--epochs", type=click.IntRange(1, 1000), default=1, show_default=True, help="Repetitions of each item."
-)
+@click.option("--epochs", type=click.IntRange(1, 1000), default=1, show_default=True, help="Repetitions of each item.")
 @click.option("--data", multiple=True, type=click.Path(exists=True, path_type=Path),
               help="File or folder with a benchmark's data.")  # fmt: skip
-@click.option(
-    "--seed", metavar="HEX", help="Repeat an evaluation with the seed that `show` prints (32 hex digits)."
-)
+@click.option("--seed", metavar="HEX", help="Repeat an evaluation with the seed that `show` prints (32 hex digits).")
 @click.option("--api-base", metavar="URL", help="Address of an OpenAI-compatible endpoint.")
 @click.option("--concurrency", type=click.IntRange(1, 10000), help="Calls in flight at most.")
 @click.option("--temperature", type=click.FloatRange(0, 10), help="Instead of the benchmark's.")
@@ -105,9 +103,7 @@ def run(*, as_json: bool, temperature: float | None, max_tokens: int | None, **o
     from dep_mcp.protocol import Generation
 
     given = {
-        name: value
-        for name, value in (("temperature", temperature), ("max_tokens", max_tokens))
-        if value is not None
+        name: value for name, value in (("temperature", temperature), ("max_tokens", max_tokens)) if value is not None
     }
     plan = evaluate.Plan(generation=Generation.model_validate(given), **_checked(options))
 
@@ -213,15 +209,13 @@ def show(*, evaluation: str, as_json: bool) -> None:
             return
         await _show(host, found.evaluation_id)
         if found.state == "completed" and found.settings.publish_seed:
-            views.out().print(
-                f"seed        {await host.store.seed(found.evaluation_id)} (secret until it was scored)"
-            )
+            views.out().print(f"seed        {await host.store.seed(found.evaluation_id)} (secret until it was scored)")
         for at, state, cause in await host.store.transitions(found.evaluation_id):
             views.out().print(f"{at[:19]}  {state}: {cause}", markup=False)
         for record in await host.store.failures(found.evaluation_id):
             submission = record.submission
             views.out().print(
-                f"failed: {submission.item_id}, epoch {submission.epoch}, after {record.attempts} attempts: {record.detail}",
+                f"failed: {submission.item_id}, epoch {submission.epoch}, attempts {record.attempts}: {record.detail}",
                 markup=False,
             )
 
@@ -278,9 +272,7 @@ def ls_benchmarks() -> None:
          ", ".join(file.name for file in benchmark.card.data) or "none: items are generated")
         for name, benchmark in sorted(Catalogue(HostSettings.read().plugins).benchmarks().items())
     ]  # fmt: skip
-    views.out().print(
-        views.plain(("benchmark", "version", "asks for", "licence", "title", "data needed"), rows)
-    )
+    views.out().print(views.plain(("benchmark", "version", "asks for", "licence", "title", "data needed"), rows))
 
 
 @ls.command("models")
@@ -288,15 +280,23 @@ def ls_models() -> None:
     """List the model cards; any other provider/model, GGUF file or endpoint works too."""
     from dep_mcp.cli import views
     from dep_mcp.models import Models
-    from dep_mcp.settings import HostSettings, secret
+    from dep_mcp.settings import HostSettings
 
     rows = [
         (name, card.adapter, ", ".join(card.requests),
-         "no key needed" if card.api_key_env is None else f"{card.api_key_env} {'set' if secret(card.api_key_env) else 'not set'}",
+         _key(card.api_key_env),
          card.description)
         for name, card in sorted(Models(HostSettings.read().plugins).cards().items())
     ]  # fmt: skip
     views.out().print(views.plain(("model", "adapter", "answers", "key", "description"), rows))
+
+
+def _key(variable: str | None) -> str:
+    from dep_mcp.settings import secret
+
+    if variable is None:
+        return "no key needed"
+    return f"{variable} is {'set' if secret(variable) else 'not set'}"
 
 
 @ls.command("evaluations")
@@ -340,9 +340,7 @@ def model() -> None:
 
 @model.command("serve")
 @click.argument("name")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one."
-)
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 takes a free one.")
 def model_serve(*, name: str, port: int) -> None:
     """Serve a local model (a card's NAME, or a GGUF file) with an OpenAI-compatible API on loopback."""
     from dep_mcp.adapters.llamacpp.process import command
@@ -355,9 +353,7 @@ def model_serve(*, name: str, port: int) -> None:
     if card.serve is None:
         msg = f"{name} isn't a local model: it is called at {card.api_base or 'its provider'}"
         raise UsageError(msg)
-    arguments = command(
-        card, cache_dir=settings.weights, say=lambda text: click.echo(text, err=True), port=port
-    )
+    arguments = command(card, cache_dir=settings.weights, say=lambda text: click.echo(text, err=True), port=port)
     os.execv(arguments[0], arguments)  # noqa: S606 (our own interpreter): one process, so that signals reach the server
 
 
@@ -393,9 +389,7 @@ def data_pull(*, benchmark: str) -> None:
 
     settings = HostSettings.read()
     folder, _ = Catalogue(settings.plugins).resolve(benchmark)
-    for path in pull(
-        folder.card, settings.data / folder.card.name, say=lambda text: click.echo(text, err=True)
-    ):
+    for path in pull(folder.card, settings.data / folder.card.name, say=lambda text: click.echo(text, err=True)):
         click.echo(path)
 
 

@@ -26,9 +26,7 @@ _PLAIN_S = 10.0
 @asynccontextmanager
 async def shown(title: str, state: State, window: Window) -> AsyncGenerator[None]:
     """Show progress until the block ends."""
-    task = asyncio.create_task(
-        _live(title, state, window) if sys.stderr.isatty() else _plain(title, state, window)
-    )
+    task = asyncio.create_task(_live(title, state, window) if sys.stderr.isatty() else _plain(title, state, window))
     try:
         yield
     finally:
@@ -53,9 +51,7 @@ async def _plain(title: str, state: State, window: Window) -> None:
     while True:
         await asyncio.sleep(_PLAIN_S)
         note = _note(state, window)
-        err().print(
-            f"{title}: {state.done} of {state.total or '?'} after {time.monotonic() - begin:.0f} s; {note}"
-        )
+        err().print(f"{title}: {state.done} of {state.total or '?'} after {time.monotonic() - begin:.0f} s; {note}")
 
 
 def _note(state: State, window: Window) -> str:

@@ -36,9 +36,7 @@ def benchmark_name(evaluation: Evaluation) -> str:
     return f"{settings.benchmark}{task} {settings.benchmark_version}"
 
 
-def summary(
-    evaluation: Evaluation, report: ScoreReport | None, totals: Totals, store: Path, log: Path
-) -> Table:
+def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, store: Path, log: Path) -> Table:
     """Everything about one evaluation, in two columns."""
     settings = evaluation.settings
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -105,9 +103,7 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
     before: object = None
     for standing in standings:
         report, evaluation = standing.report, standing.evaluation
-        name = benchmark_name(evaluation) + (
-            "" if standing.board[3] is None else f" (limit {standing.board[3]})"
-        )
+        name = benchmark_name(evaluation) + ("" if standing.board[3] is None else f" (limit {standing.board[3]})")
         if before not in (None, standing.board):
             table.add_section()
         interval = report.overall

@@ -98,9 +98,7 @@ async def connect(transport: Any) -> AsyncGenerator[OperatorClient]:  # noqa: AN
     from mcp import Client, MCPError
 
     try:
-        async with Client(
-            transport, read_timeout_seconds=CALL_TIMEOUT_S, mode="2026-07-28", cache=None
-        ) as client:
+        async with Client(transport, read_timeout_seconds=CALL_TIMEOUT_S, mode="2026-07-28", cache=None) as client:
             yield OperatorClient(client)
     except BaseExceptionGroup as group:
         # The SDK's task groups wrap what the block raised: a lone error travels on as itself.
@@ -110,9 +108,10 @@ async def connect(transport: Any) -> AsyncGenerator[OperatorClient]:  # noqa: AN
 
 
 def _only(group: BaseExceptionGroup) -> BaseException:
-    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
-        group = group.exceptions[0]  # type: ignore[assignment]  # ends the loop when it is no group
-    return group
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 async def _call(client: "Client", tool: str, arguments: WireModel, kind: type[Result]) -> Result:

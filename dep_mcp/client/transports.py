@@ -40,9 +40,7 @@ async def line_transport(stream: LineStream) -> "AsyncGenerator[TransportStreams
         async with into_session:
             async for line in stream.lines():
                 try:
-                    message: SessionMessage | Exception = SessionMessage(
-                        jsonrpc_message_adapter.validate_json(line)
-                    )
+                    message: SessionMessage | Exception = SessionMessage(jsonrpc_message_adapter.validate_json(line))
                 except ValueError as error:
                     message = error
                 await into_session.send(message)

@@ -53,9 +53,7 @@ class DockerRuntime(SealedRuntime):
         on_build: Called with every line of an image build.
     """
 
-    def __init__(
-        self, orchestrator_id: str | None = None, *, on_build: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, orchestrator_id: str | None = None, *, on_build: Callable[[str], None] | None = None) -> None:
         super().__init__(DockerEngine(), orchestrator_id, on_build=on_build)
 
 
@@ -180,9 +178,7 @@ class DockerEngine:
 
         def register(client: Client) -> "Response":
             url = f"{client.base_url}/v{client.api_version}/containers/{container_id}/wait"
-            answer = client.post(
-                url, params={"condition": "next-exit"}, stream=True, timeout=(CALL_TIMEOUT_S, None)
-            )
+            answer = client.post(url, params={"condition": "next-exit"}, stream=True, timeout=(CALL_TIMEOUT_S, None))
             answer.raise_for_status()
             return cast("Response", answer)
 
@@ -224,9 +220,7 @@ class DockerEngine:
             async with asyncio.timeout(timeout_s):
                 return await in_thread(lambda: work(self._connected()))
         except TimeoutError as exc:
-            message = (
-                f"the container engine at {self._address} did not answer in {timeout_s:.0f} s; restart it"
-            )
+            message = f"the container engine at {self._address} did not answer in {timeout_s:.0f} s; restart it"
             raise EngineError(message) from exc
         except Exception as exc:
             raise translate(exc, self._address) from exc
@@ -248,9 +242,7 @@ class DockerEngine:
         _knock(self._address)
 
         def client(version: str) -> Client:
-            made = docker.APIClient(
-                version=version, timeout=CALL_TIMEOUT_S, max_pool_size=CONNECTIONS, **where
-            )
+            made = docker.APIClient(version=version, timeout=CALL_TIMEOUT_S, max_pool_size=CONNECTIONS, **where)
             # else REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE override the engine's own certificate authority
             made.trust_env = False
             return made

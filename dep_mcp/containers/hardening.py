@@ -151,24 +151,16 @@ _SECURITY = "HostConfig.SecurityOpt"
 REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("no network", "HostConfig.NetworkMode", "targets could be sent out", _always("none")),
     _absent("no ports", "HostConfig.PortBindings", "the server could be reached past the client"),
-    _absent(
-        "no published ports", "HostConfig.PublishAllPorts", "the server could be reached past the client"
-    ),
-    Requirement(
-        "read-only root", "HostConfig.ReadonlyRootfs", "scorers could be changed", _always(value=True)
-    ),
-    Requirement(
-        "scratch space", "HostConfig.Tmpfs", "a larger or executable /tmp holds tools", _always(TMPFS)
-    ),
+    _absent("no published ports", "HostConfig.PublishAllPorts", "the server could be reached past the client"),
+    Requirement("read-only root", "HostConfig.ReadonlyRootfs", "scorers could be changed", _always(value=True)),
+    Requirement("scratch space", "HostConfig.Tmpfs", "a larger or executable /tmp holds tools", _always(TMPFS)),
     _absent("no mounts", "Mounts", "a volume outlives the container or shows host files"),
     _absent("no binds", "HostConfig.Binds", "host files would be visible"),
     _absent("no shared volumes", "HostConfig.VolumesFrom", "another container's files would be visible"),
     _absent("no devices", "HostConfig.Devices", "a device is a way to the host"),
     _absent("no device requests", "HostConfig.DeviceRequests", "a device is a way to the host"),
     _absent("no device rules", "HostConfig.DeviceCgroupRules", "a device is a way to the host"),
-    Requirement(
-        "no capabilities", "HostConfig.CapDrop", "root's powers, piecewise", _always(["ALL"]), _only_all
-    ),
+    Requirement("no capabilities", "HostConfig.CapDrop", "root's powers, piecewise", _always(["ALL"]), _only_all),
     _absent("no added capabilities", "HostConfig.CapAdd", "root's powers, piecewise"),
     Requirement("not privileged", "HostConfig.Privileged", "switches the seal off", _always(value=False)),
     Requirement("user", "Config.User", "root inside is one bug from root outside", _always(USER)),
@@ -187,9 +179,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
         lambda _spec: ["seccomp=" + seccomp_profile()],
         _same_profile,
     ),
-    _absent(
-        "AppArmor not switched off", "AppArmorProfile", "an engine with AppArmor confines by it", _confined
-    ),
+    _absent("AppArmor not switched off", "AppArmorProfile", "an engine with AppArmor confines by it", _confined),
     _absent("masked paths", "HostConfig.MaskedPaths", "/proc/kcore and the like show the host", _something),
     _absent("read-only paths", "HostConfig.ReadonlyPaths", "/proc/sys changes the host's kernel", _something),
     Requirement("no shared memory", "HostConfig.IpcMode", "a channel between containers", _always("none")),
@@ -205,22 +195,14 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _limit("core", 0, "a core dump puts targets on the host's disk"),
     _limit("fsize", 32 * MIB, "one file fills the scratch space"),
     Requirement("no log", "HostConfig.LogConfig.Type", "the engine would store all traffic", _always("none")),
-    Requirement(
-        "init", "HostConfig.Init", "process 1 must reap children and obey signals", _always(value=True)
-    ),
+    Requirement("init", "HostConfig.Init", "process 1 must reap children and obey signals", _always(value=True)),
     Requirement("own input", "Config.OpenStdin", "the only way in", _always(value=True)),
     Requirement("input ends", "Config.StdinOnce", "it must end when its client dies", _always(value=True)),
     Requirement("no terminal", "Config.Tty", "a terminal mixes output and errors", _always(value=False)),
     Requirement("removed at exit", "HostConfig.AutoRemove", "nothing may stay behind", _always(value=True)),
-    _absent(
-        "no restart", "HostConfig.RestartPolicy.Name", "a restarted server has lost its evaluation", _restart
-    ),
-    Requirement(
-        "labels", "Config.Labels", "the reaper finds it by them", lambda spec: dict(spec.labels), _includes
-    ),
-    Requirement(
-        "image", "Image", "another image, other targets", lambda spec: spec.image, _image, asked=False
-    ),
+    _absent("no restart", "HostConfig.RestartPolicy.Name", "a restarted server has lost its evaluation", _restart),
+    Requirement("labels", "Config.Labels", "the reaper finds it by them", lambda spec: dict(spec.labels), _includes),
+    Requirement("image", "Image", "another image, other targets", lambda spec: spec.image, _image, asked=False),
 )
 """Every line of the seal, in the order `dep-mcp doctor` shows them."""
 

@@ -95,9 +95,7 @@ async def base_image(engine: ImageEngine, explicit: str | None = None) -> Found:
         await engine.pull(name, timeout_s=PULL_TIMEOUT_S)
     except EngineError as exc:
         message = f"there is no base image {name} here, and pulling it failed: {exc.detail}\n"
-        advice = (
-            "Run `dep-mcp setup`, which builds a base image without a registry, or name one that is here."
-        )
+        advice = "Run `dep-mcp setup`, which builds a base image without a registry, or name one that is here."
         raise ImageBuildError(message + advice) from exc
     if found := await engine.find_image(name):
         return found

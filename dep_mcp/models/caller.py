@@ -88,9 +88,7 @@ class Caller:
                 if rule.action is Action.OUTCOME:
                     # The model's own doing (too long, refused): an empty answer, scored as such.
                     answer = TextAnswer(text="", finish_reason=str(error.status))
-                    return Called(
-                        completion=Completion(answer=answer), attempts=failures + 1, detail=error.detail
-                    )
+                    return Called(completion=Completion(answer=answer), attempts=failures + 1, detail=error.detail)
                 if rule.action is Action.WAIT:
                     if waited_s > RATE_LIMIT_PATIENCE_S:
                         raise
@@ -117,9 +115,7 @@ class Caller:
         async with self.window.permit() as permit:
             try:
                 async with asyncio.timeout(self.timeout_s + 5):  # the adapter's own deadline comes first
-                    completion = await self.adapter.complete(
-                        item, generation, timeout_s=self.timeout_s, epoch=epoch
-                    )
+                    completion = await self.adapter.complete(item, generation, timeout_s=self.timeout_s, epoch=epoch)
             except TimeoutError:
                 msg = f"no answer within {self.timeout_s:.0f} s"
                 raise ModelCallError(msg, 408) from None

@@ -88,7 +88,7 @@ class Models:
         if model:
             return ModelCard(name=name, adapter="litellm", model=name)
         near = ", ".join(get_close_matches(name, cards, 3, 0.3)) or ", ".join(sorted(cards))
-        msg = f"no model {name!r}; nearest: {near}. Models behind an API are named provider/model, e.g. openai/gpt-4o-mini."
+        msg = f"no model {name!r}; nearest: {near}. Models behind an API: provider/model, e.g. openai/gpt-4o-mini."
         raise UnknownNameError(msg)
 
     def current(self, card: ModelCard) -> ModelCard:
@@ -127,9 +127,7 @@ def read_card(path: Path) -> ModelCard:
     try:
         return ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors()
-        )
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
         msg = f"{path}: {faults}"
         raise CardError(msg) from error
     except (yaml.YAMLError, OSError) as error:

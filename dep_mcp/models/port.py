@@ -47,9 +47,7 @@ class ModelAdapter(Protocol):
             UnknownNameError: The provider or model isn't known.
         """
 
-    async def complete(
-        self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1
-    ) -> Completion:
+    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
         """Answer one item with one call (one per option for a choice).
 
         Args:

@@ -89,9 +89,7 @@ def read_folder(folder: Path) -> BenchmarkFolder:
     try:
         card = DatasetCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors()
-        )
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
         msg = f"{path}: {faults}"
         raise CardError(msg) from error
     except (yaml.YAMLError, OSError) as error:
@@ -120,9 +118,7 @@ def find_data(benchmark: BenchmarkFolder, places: Iterable[Path]) -> dict[str, P
         path = next((path for path in candidates if path.is_file()), None)
         if path is None:
             msg = f"{benchmark.card.name} needs its data file {data.name}: give its path with --data" + (
-                f", or fetch it from {data.url} with `dep-mcp data pull {benchmark.card.name}`"
-                if data.url
-                else ""
+                f", or fetch it from {data.url} with `dep-mcp data pull {benchmark.card.name}`" if data.url else ""
             )
             raise DataError(msg)
         _check(path, data)
@@ -156,6 +152,4 @@ def build_spec(benchmark: BenchmarkFolder, data: dict[str, Path], base_image: st
     if (benchmark.folder / "requirements.txt").is_file():
         files["benchmark-requirements.txt"] = benchmark.folder / "requirements.txt"
     files |= {f"benchmark/data/{name}": path for name, path in data.items()}
-    return BuildSpec(
-        name=f"benchmark-{benchmark.card.name}", files=files, build_args={"BASE_IMAGE": base_image}
-    )
+    return BuildSpec(name=f"benchmark-{benchmark.card.name}", files=files, build_args={"BASE_IMAGE": base_image})

@@ -19,6 +19,7 @@ Value = TypeVar("Value")
 
 START_TIMEOUT_S = 120.0
 MOST_REPLACEMENTS = 3
+KILLED = 137
 
 
 class Journal(Protocol):
@@ -152,8 +153,7 @@ class SealedEndpoint:
                     self._served = True
                     self._client.set_result(operator.subject(self._opening.evaluation_id))
                     await self._lost.wait()
-                msg = "the benchmark's container is gone"
-                raise ContainerLostError(msg)
+                raise _gone()
             except ContainerLostError as error:
                 raise await _with_last_words(container, error) from error
             except TimeoutError:
@@ -169,13 +169,15 @@ class SealedEndpoint:
             await subject.submit(submissions)
 
 
+def _gone() -> ContainerLostError:
+    return ContainerLostError("the benchmark's container is gone")
+
+
 async def _with_last_words(container: Container, error: ContainerLostError) -> ContainerLostError:
     status = await container.exit_status()
-    how = (
-        "it still runs"
-        if status is None
-        else f"exit status {status}" + (", out of memory?" if status == 137 else "")
-    )  # noqa: PLR2004 (SIGKILL)
+    how = "it still runs" if status is None else f"exit status {status}"
+    if status == KILLED:
+        how += ": killed, perhaps for lack of memory"
     return ContainerLostError(
         f"{error.detail} ({how}). Its last words: {container.stderr_tail().strip()[-2000:] or 'none'}"
     )

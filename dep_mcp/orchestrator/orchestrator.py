@@ -29,7 +29,6 @@ from dep_mcp.protocol import (
 )
 from dep_mcp.protocol.errors import ResumeRefusedError, UsageError
 
-
 RENEWAL_S = 15.0
 """How often a running evaluation renews its lease."""
 
@@ -213,9 +212,7 @@ class Orchestrator:
             memory_mb=settings.memory_mb,
             cpus=settings.cpus,
         )
-        return SealedEndpoint(
-            self._runtime, spec, opening, _Journal(self._store, evaluation.evaluation_id), on_event
-        )
+        return SealedEndpoint(self._runtime, spec, opening, _Journal(self._store, evaluation.evaluation_id), on_event)
 
     @asynccontextmanager
     async def held(self, evaluation: Evaluation) -> AsyncGenerator[None]:

@@ -17,9 +17,7 @@ MESSAGE_BYTES: Final = 4 * 1024 * 1024
 """Most bytes of one message on the wire, either way."""
 
 FiniteFloat = Annotated[float, AllowInfNan(False)]
-Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")
-]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 """A name that is safe in a path, a label and a terminal."""
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]

@@ -211,6 +211,4 @@ def _tree(root: type[DepError]) -> Iterator[type[DepError]]:
         yield from _tree(kind)
 
 
-_BY_CODE: Mapping[str, type[DepError]] = {
-    kind.code: kind for kind in _tree(DepError) if kind is not SealError
-}
+_BY_CODE: Mapping[str, type[DepError]] = {kind.code: kind for kind in _tree(DepError) if kind is not SealError}

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-import dep_mcp.protocol as protocol
+from dep_mcp import protocol
 from dep_mcp.protocol.base import WireModel
 
 

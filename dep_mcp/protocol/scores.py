@@ -50,7 +50,7 @@ class ScoreReport(WireModel):
     """The mean with every failure and missing submission as wrong: the lower bound, used for ranking."""
     upper: FiniteFloat
     """The mean with every failure and missing submission as right: the upper bound."""
-    subtasks: dict[str, Estimate] = {}
+    subtasks: dict[str, Estimate] = Field(default_factory=dict)
     counts: Counts
     items_digest: Digest
     """SHA-256 over the items as sent, in their order: two evaluations with the same digest saw the same questions."""

@@ -41,9 +41,7 @@ def evaluation(db: sqlite3.Connection, evaluation_id: str) -> Evaluation:
     Raises:
         UnknownNameError: There is none.
     """
-    row = db.execute(
-        f"SELECT {_COLUMNS} FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)
-    ).fetchone()  # noqa: S608 (a constant)
+    row = db.execute(f"SELECT {_COLUMNS} FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()
     if row is None:
         msg = f"no evaluation {evaluation_id!r}"
         raise UnknownNameError(msg)
@@ -52,38 +50,29 @@ def evaluation(db: sqlite3.Connection, evaluation_id: str) -> Evaluation:
 
 def matching(db: sqlite3.Connection, part: str) -> list[Evaluation]:
     """Evaluations whose id begins with or ends in a text; the whole id matches alone."""
-    query = f"SELECT {_COLUMNS} FROM evaluations WHERE substr(evaluation_id, 1, ?) = ? OR substr(evaluation_id, -?) = ?"  # noqa: S608
+    query = f"SELECT {_COLUMNS} FROM evaluations WHERE substr(evaluation_id, 1, ?) = ? OR substr(evaluation_id, -?) = ?"
     return [_evaluation(row) for row in db.execute(query, (len(part), part, len(part), part))] if part else []
 
 
 def evaluations(db: sqlite3.Connection) -> list[Evaluation]:
     """All, newest first."""
-    return [
-        _evaluation(row)
-        for row in db.execute(f"SELECT {_COLUMNS} FROM evaluations ORDER BY evaluation_id DESC")
-    ]  # noqa: S608
+    return [_evaluation(row) for row in db.execute(f"SELECT {_COLUMNS} FROM evaluations ORDER BY evaluation_id DESC")]
 
 
 def seed(db: sqlite3.Connection, evaluation_id: str) -> str:
     """The secret seed."""
-    return str(
-        db.execute("SELECT seed FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()[0]
-    )
+    return str(db.execute("SELECT seed FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()[0])
 
 
 def opened(db: sqlite3.Connection, evaluation_id: str) -> Opened | None:
     """What `open` fixed."""
-    (text,) = db.execute(
-        "SELECT opened FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)
-    ).fetchone()
+    (text,) = db.execute("SELECT opened FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()
     return None if text is None else Opened.model_validate_json(text)
 
 
 def report(db: sqlite3.Connection, evaluation_id: str) -> ScoreReport | None:
     """The score."""
-    (text,) = db.execute(
-        "SELECT report FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)
-    ).fetchone()
+    (text,) = db.execute("SELECT report FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()
     return None if text is None else ScoreReport.model_validate_json(text)
 
 

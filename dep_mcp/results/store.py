@@ -40,7 +40,8 @@ CREATE TABLE answers (evaluation_id TEXT NOT NULL REFERENCES evaluations, item_i
     failed INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (evaluation_id, item_id, epoch)) STRICT, WITHOUT ROWID;
 """
 _CREATE = """
-INSERT INTO evaluations (evaluation_id, state, cause, created_at, updated_at, settings, seed) VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO evaluations (evaluation_id, state, cause, created_at, updated_at, settings, seed)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 """
 _APPEND = """
 INSERT INTO answers VALUES (?, ?, ?, ?, ?)
@@ -90,9 +91,7 @@ class Store:
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(_CREATE, row)
-            db.execute(
-                "INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, "running", "created")
-            )
+            db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, "running", "created"))
 
         await self._do(work)
 
@@ -149,9 +148,7 @@ class Store:
     async def release(self, evaluation_id: str) -> None:
         """Give the claim back."""
         await self._do(
-            lambda db: db.execute(
-                "UPDATE evaluations SET owner = NULL WHERE evaluation_id = ?", (evaluation_id,)
-            )
+            lambda db: db.execute("UPDATE evaluations SET owner = NULL WHERE evaluation_id = ?", (evaluation_id,))
         )
 
     async def fix_items(self, evaluation_id: str, opened: Opened) -> None:
@@ -252,9 +249,7 @@ class Store:
 
     async def failures(self, evaluation_id: str, most: int = 20) -> list[Record]:
         """Declared failures, for people to read."""
-        return await self._do(
-            lambda db: rows.records(db, evaluation_id, after=("", 0), limit=most, failed=True)
-        )
+        return await self._do(lambda db: rows.records(db, evaluation_id, after=("", 0), limit=most, failed=True))
 
     async def transitions(self, evaluation_id: str) -> list[tuple[str, str, str]]:
         """Time, state and cause of each transition, oldest first."""
@@ -268,9 +263,7 @@ class Store:
         """All records, in pages by item id and epoch."""
         after = ("", 0)
         while True:
-            found = await self._do(
-                lambda db, after=after: rows.records(db, evaluation_id, after=after, limit=page)
-            )  # type: ignore[misc]
+            found = await self._do(lambda db, after=after: rows.records(db, evaluation_id, after=after, limit=page))  # type: ignore[misc]
             if not found:
                 return
             yield found

@@ -156,9 +156,7 @@ class Runner:
         epochs = self._evaluation.settings.epochs
         async for page in self._pages():
             self._progress.total = page.total * epochs
-            there = await self._journal.answered(
-                self._evaluation.evaluation_id, [item.item_id for item in page.items]
-            )
+            there = await self._journal.answered(self._evaluation.evaluation_id, [item.item_id for item in page.items])
             self._progress.kept += len(there)
             for item in page.items:
                 for epoch in range(1, epochs + 1):
@@ -230,11 +228,7 @@ class Runner:
             await self._keep(record, durable)
 
     def _check_malformed(self, record: Record) -> None:
-        if (
-            self._progress.answered == 0
-            and self._progress.kept == 0
-            and self._progress.failed >= MOST_MALFORMED
-        ):
+        if self._progress.answered == 0 and self._progress.kept == 0 and self._progress.failed >= MOST_MALFORMED:
             answer = record.submission.answer
             status = answer.status if isinstance(answer, DeclaredFailure) else 400
             msg = f"the first {MOST_MALFORMED} calls were all refused as malformed; the last: {record.detail}"

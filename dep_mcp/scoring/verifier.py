@@ -17,14 +17,10 @@ class Verifier:
 
     isolated = True
 
-    def __init__(
-        self, verify: Callable[[str, Target], float], *, extract: Callable[[str], str] = whole
-    ) -> None:
+    def __init__(self, verify: Callable[[str, Target], float], *, extract: Callable[[str], str] = whole) -> None:
         self._verify = verify
         self._extract = extract
 
     def score(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float:
         """Judge a text answer."""
-        return (
-            float(self._verify(self._extract(answer.text), target)) if isinstance(answer, TextAnswer) else 0.0
-        )
+        return float(self._verify(self._extract(answer.text), target)) if isinstance(answer, TextAnswer) else 0.0

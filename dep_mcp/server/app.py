@@ -91,7 +91,7 @@ def _call(session: SealedSession, tool: _Tool, arguments: Mapping[str, Any]) -> 
         result = tool.run(session, _parse(tool.arguments, arguments))
     except DepError as error:
         return _result(error.body(), f"{error.code}: {error.detail}", is_error=True)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (an author's code may raise anything)
         # Whatever an author's code raised may quote a target, so neither its message nor its frames travel.
         sys.stderr.write(f"internal error: {type(error).__name__}\n")
         data = DepError("internal error in the benchmark; its type is on the container's stderr").body()
@@ -104,9 +104,7 @@ def _parse(model: type[WireModel], arguments: Mapping[str, Any]) -> WireModel:
         return model.model_validate(arguments)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)[:5]
-        where = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))[:100]}: {fault['msg'][:200]}" for fault in faults
-        )
+        where = "; ".join(f"{'.'.join(map(str, fault['loc']))[:100]}: {fault['msg'][:200]}" for fault in faults)
         raise InvalidArgumentsError(where) from None
 
 

@@ -74,9 +74,7 @@ class Bundle:
 
     def item_json(self, number: int) -> str:
         """One item in its wire form."""
-        return cast(
-            "str", self._db.execute("SELECT item FROM items WHERE number = ?", (number,)).fetchone()[0]
-        )
+        return cast("str", self._db.execute("SELECT item FROM items WHERE number = ?", (number,)).fetchone()[0])
 
     def target(self, number: int) -> Target:
         """The ground truth of one item."""

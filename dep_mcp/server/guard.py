@@ -31,9 +31,7 @@ class Guard:
 
     def score(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
         """Judge one answer."""
-        value = (
-            self._isolated(answer, target) if self._scorer.isolated else _judge(self._scorer, answer, target)
-        )
+        value = self._isolated(answer, target) if self._scorer.isolated else _judge(self._scorer, answer, target)
         return value if value is not None and 0.0 <= value <= 1.0 else None
 
     def _isolated(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
@@ -65,9 +63,7 @@ def _judge(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target) ->
     try:
         return float(scorer.score(answer, target))
     except Exception as error:  # noqa: BLE001 (an author's scorer may raise anything; the item is told apart as a scorer error)
-        sys.stderr.write(
-            f"scorer raised {type(error).__name__}\n"
-        )  # never its message, which may quote a target
+        sys.stderr.write(f"scorer raised {type(error).__name__}\n")  # never its message, which may quote a target
         return None
 
 

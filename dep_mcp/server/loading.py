@@ -25,9 +25,7 @@ def load_benchmark(folder: Path) -> Benchmark:
         CardError: The card is broken, or the module doesn't define exactly one benchmark.
     """
     try:
-        card = DatasetCard.model_validate(
-            yaml.safe_load((folder / "dataset_card.yaml").read_text(encoding="utf-8"))
-        )
+        card = DatasetCard.model_validate(yaml.safe_load((folder / "dataset_card.yaml").read_text(encoding="utf-8")))
     except (yaml.YAMLError, ValidationError, OSError) as error:
         msg = f"dataset_card.yaml: {error}"
         raise CardError(msg) from error

@@ -1,7 +1,6 @@
 """One sealed session: what the tools do, without MCP. A container serves one evaluation."""
 
 import hashlib
-from array import array
 from difflib import get_close_matches
 
 from dep_mcp.metrics import estimate
@@ -14,6 +13,7 @@ from dep_mcp.protocol import (
     Disclosure,
     Estimate,
     GetItems,
+    Item,
     ItemPage,
     ItemScore,
     Open,
@@ -98,9 +98,7 @@ class SealedSession:
     def _fix(self, opening: Open) -> None:
         tasks = self._tasks()
         if opening.task is not None and opening.task not in tasks:
-            near = (
-                ", ".join(get_close_matches(opening.task, tasks, 3, 0.4)) or ", ".join(tasks[:10]) or "none"
-            )
+            near = ", ".join(get_close_matches(opening.task, tasks, 3, 0.4)) or ", ".join(tasks[:10]) or "none"
             msg = f"{self._benchmark.card.name} has no task {opening.task!r}; nearest: {near}"
             raise UnknownNameError(msg)
         self._bundle = self._indexed or Bundle.build(
@@ -133,7 +131,8 @@ class SealedSession:
         """
         self._opened(request.evaluation_id)
         start = self._offset(request.cursor, len(self._order))
-        items, size, stop = [], 0, start
+        items: list[Item] = []
+        size, stop = 0, start
         for number in self._order[start : start + request.limit]:
             size += len(self._bundle.item_json(number).encode())
             if items and size > PAGE_BYTES:
@@ -256,6 +255,4 @@ class SealedSession:
     def _subtasks(self, parts: dict[str | None, list[float]], epochs: int) -> dict[str, Estimate]:
         if self._benchmark.card.disclosure is Disclosure.FINAL:
             return {}
-        return {
-            name: estimate(values, epochs=epochs) for name, values in sorted(parts.items(), key=str) if name
-        }
+        return {name: estimate(values, epochs=epochs) for name, values in sorted(parts.items(), key=str) if name}

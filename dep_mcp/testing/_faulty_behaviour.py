@@ -226,14 +226,10 @@ def _answer(behaviour: Behaviour, request: Request, answers: dict[str, str], fau
     return reply[: len(reply) // 2] if fault == "truncated" else reply
 
 
-def _completed(
-    behaviour: Behaviour, request: Request, answers: dict[str, str], fault: str | None
-) -> dict[str, Any]:
+def _completed(behaviour: Behaviour, request: Request, answers: dict[str, str], fault: str | None) -> dict[str, Any]:
     messages = request.body.get("messages") or [{"content": request.body.get("prompt", "")}]
     contents = [str(message.get("content", "")) for message in messages]
-    text: str | None = answers.get(
-        prompt_sha(contents), contents[-1] if behaviour.answer is None else behaviour.answer
-    )
+    text: str | None = answers.get(prompt_sha(contents), contents[-1] if behaviour.answer is None else behaviour.answer)
     if fault in ("null", "empty"):
         text = None if fault == "null" else ""
     chat = request.path.endswith("/chat/completions")
@@ -243,9 +239,7 @@ def _completed(
         "object": "chat.completion" if chat else "text_completion",
         "created": 1_700_000_000,
         "model": request.body.get("model", "faulty"),
-        "choices": [
-            {"index": 0, "finish_reason": "content_filter" if fault == "content_filter" else "stop", **said}
-        ],
+        "choices": [{"index": 0, "finish_reason": "content_filter" if fault == "content_filter" else "stop", **said}],
     }
     if fault == "no_choices":
         reply["choices"] = []
@@ -264,8 +258,7 @@ def _weighed(request: Request) -> dict[str, Any]:
         for place, token in enumerate(ids)
     ]
     probabilities = [
-        {"id": token, "token": chr(token), "logprob": weight}
-        for token, weight in zip(ids, weights, strict=True)
+        {"id": token, "token": chr(token), "logprob": weight} for token, weight in zip(ids, weights, strict=True)
     ]
     return {
         "content": bytes(ids).decode(errors="replace"),

@@ -1,6 +1,7 @@
 """The faulty provider's server: HTTP/1.1 by hand, since an HTTP framework costs more than a client under test.
 
-It understands just what clients of chat endpoints send: requests with a `Content-Length`, kept alive, one after another.
+It understands just what clients of chat endpoints send: requests with a `Content-Length`, kept alive, one after
+another.
 """
 
 import asyncio
@@ -58,9 +59,7 @@ class Provider:
             "last_at": self._last_at,
         }
 
-    def reply_to(
-        self, method: str, path: str, headers: dict[str, str], raw: bytes
-    ) -> tuple[Reply, bytes | None]:
+    def reply_to(self, method: str, path: str, headers: dict[str, str], raw: bytes) -> tuple[Reply, bytes | None]:
         """The reply, and for a call of the model the digest of its request (else `None`)."""
         if method == "POST" and path in _ANSWERING:
             return self._call(path, headers, raw)
@@ -121,7 +120,7 @@ class Provider:
         self._tokens -= 1
         return True
 
-    def _aside(self, method: str, path: str, headers: dict[str, str], raw: bytes) -> Reply:
+    def _aside(self, method: str, path: str, headers: dict[str, str], raw: bytes) -> Reply:  # noqa: PLR0911 (a table)
         match method, path:
             case "GET", "/counters":
                 return _json(self.counters())

@@ -14,6 +14,7 @@ It answers `/v1/chat/completions`, `/v1/completions`, `/v1/models`, and what lla
 import argparse
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
@@ -41,9 +42,11 @@ class FaultyProvider:
         self.api_base = f"http://127.0.0.1:{port}/v1"
 
     async def counters(self) -> dict[str, Any]:
-        """Counts of calls of the model: `requests`, `unique` bodies, `answered` bodies, `answered_twice`,
-        `sent_twice`, `statuses`, `in_flight`, `max_in_flight`, and `first_at`, `last_at` in seconds since 1970.
-        """  # fmt: skip
+        """Counts of calls of the model.
+
+        They are `requests`, `unique` bodies, `answered` bodies, `answered_twice`, `sent_twice`, `statuses`,
+        `in_flight`, `max_in_flight`, and `first_at`, `last_at` in seconds since 1970.
+        """
         return await self._ask("GET", "/counters", b"")
 
     async def behave(self, **behaviour: object) -> None:
@@ -60,9 +63,7 @@ class FaultyProvider:
         async with asyncio.timeout(_START_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
-                writer.write(
-                    f"{method} {path} HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body
-                )
+                writer.write(f"{method} {path} HTTP/1.1\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 length = int(head.split("content-length:")[1].split("\r\n")[0])
                 reply: dict[str, Any] = json.loads(await reader.readexactly(length))
@@ -108,9 +109,14 @@ async def _serve(behaviour: Behaviour, port: int) -> None:
     _print({"port": server.sockets[0].getsockname()[1]})
     if not sys.stdin.isatty():
         # Dies with whoever holds the other end, even if that one was killed.
-        loop.add_reader(sys.stdin.fileno(), lambda: sys.stdin.buffer.read1() or ended.set())  # type: ignore[attr-defined]
+        loop.add_reader(sys.stdin.fileno(), _read_until_end, ended)
     await ended.wait()
     server.close()
+
+
+def _read_until_end(ended: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        ended.set()
 
 
 def _print(value: dict[str, Any]) -> None:
@@ -120,9 +126,7 @@ def _print(value: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until standard input closes or a signal comes."""
-    parser = argparse.ArgumentParser(
-        prog="dep_mcp.testing.faulty_provider", description=(__doc__ or "").split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(prog="dep_mcp.testing.faulty_provider", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one, which is printed")
     parser.add_argument("--behaviour", default="{}", help="JSON object with fields of Behaviour")
     options = parser.parse_args(arguments)

@@ -40,9 +40,7 @@ class ScriptedModel:
     async def check(self) -> None:
         """Always reachable."""
 
-    async def complete(
-        self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1
-    ) -> Completion:
+    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
         """Answer by the script; for a choice, the text names the option's index."""
         del generation, timeout_s, epoch
         self.calls[item.item_id] += 1

@@ -128,9 +128,7 @@ async def test_a_running_container_has_no_status(ends: Ends, monkeypatch: pytest
     assert await ends.container.exit_status() is None
 
 
-async def test_a_connection_that_outlives_its_container_is_ended(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_connection_that_outlives_its_container_is_ended(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """An engine may not close it while it is blocked on input that nobody reads."""
     monkeypatch.setattr("dep_mcp.containers.attached.QUIET_S", 0.1)
     writing = asyncio.create_task(ends.container.write(b"x" * (8 << 20)))
@@ -143,9 +141,7 @@ async def test_a_connection_that_outlives_its_container_is_ended(
             await writing
 
 
-async def test_output_of_an_ended_container_waits_for_its_reader(
-    ends: Ends, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_output_of_an_ended_container_waits_for_its_reader(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ended, but what it said is still on its way and must not be cut off."""
     monkeypatch.setattr("dep_mcp.containers.attached.QUIET_S", 0.05)
     line = b"x" * 99_999

@@ -69,9 +69,7 @@ async def test_the_engine_says_its_name(runtime: DockerRuntime) -> None:
 
 
 @pytest.mark.parametrize("turn", range(5))
-async def test_the_first_bytes_are_not_lost(
-    runtime: DockerRuntime, spec: ContainerSpec, ask: Ask, turn: int
-) -> None:
+async def test_the_first_bytes_are_not_lost(runtime: DockerRuntime, spec: ContainerSpec, ask: Ask, turn: int) -> None:
     """The program greets before anyone could attach to it after its start."""
     del turn
     async with runtime.start(spec) as container:
@@ -88,9 +86,7 @@ async def test_large_lines_pass_both_ways(runtime: DockerRuntime, spec: Containe
         assert await ask(container, "length " + "x" * size) == str(size)
 
 
-async def test_a_container_waits_for_a_slow_reader(
-    runtime: DockerRuntime, spec: ContainerSpec, ask: Ask
-) -> None:
+async def test_a_container_waits_for_a_slow_reader(runtime: DockerRuntime, spec: ContainerSpec, ask: Ask) -> None:
     """50 MB that nobody reads must not come to lie in this process; and none of it may be lost."""
     async with runtime.start(spec) as container:
         await ask(container)
@@ -141,9 +137,7 @@ async def test_an_image_that_ends_at_once_is_no_special_case(
 ) -> None:
     """Its exit status is known although it is removed before anyone could ask."""
     files = {"Dockerfile": b'ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCMD ["python3", "-c", "exit(3)"]\n'}
-    brief = await runtime.ensure_image(
-        BuildSpec(name="test-brief", files=files, build_args={"BASE_IMAGE": base})
-    )
+    brief = await runtime.ensure_image(BuildSpec(name="test-brief", files=files, build_args={"BASE_IMAGE": base}))
 
     async with runtime.start(replace(spec, image=brief.digest)) as container:
         assert [line async for line in container.lines()] == []
@@ -160,9 +154,7 @@ async def test_a_blocked_write_ends_when_the_container_does(
         await container.write(b"hold\n")
         writing = asyncio.create_task(container.write(b"x" * (64 << 20)))
         await asyncio.sleep(0.5)
-        killed = await asyncio.to_thread(
-            subprocess.run, ["docker", "kill", container.id], capture_output=True
-        )
+        killed = await asyncio.to_thread(subprocess.run, ["docker", "kill", container.id], capture_output=True)
 
         assert killed.returncode == 0
         async with asyncio.timeout(20):
@@ -284,14 +276,10 @@ async def test_an_engine_that_applies_less_starts_nothing(
         await engine.inspect(ids[0])
 
 
-async def test_an_image_with_a_volume_is_refused(
-    runtime: DockerRuntime, base: str, spec: ContainerSpec
-) -> None:
+async def test_an_image_with_a_volume_is_refused(runtime: DockerRuntime, base: str, spec: ContainerSpec) -> None:
     """A volume is a writable place on the host, which an image can ask for by itself."""
     files = {"Dockerfile": b"ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nVOLUME /data\n"}
-    image = await runtime.ensure_image(
-        BuildSpec(name="test-volume", files=files, build_args={"BASE_IMAGE": base})
-    )
+    image = await runtime.ensure_image(BuildSpec(name="test-volume", files=files, build_args={"BASE_IMAGE": base}))
 
     with pytest.raises(HardeningError, match="Mounts"):
         async with runtime.start(replace(spec, image=image.digest)):
@@ -374,14 +362,10 @@ async def test_two_builders_at_once_end_with_one_image(base: str) -> None:
     spec = BuildSpec(name="test-race", files=files, build_args={"BASE_IMAGE": base})
     heard: list[str] = []
     async with DockerRuntime(on_build=heard.append) as one, DockerRuntime() as other:
-        images = await asyncio.gather(
-            one.ensure_image(spec), other.ensure_image(spec), one.ensure_image(spec)
-        )
+        images = await asyncio.gather(one.ensure_image(spec), other.ensure_image(spec), one.ensure_image(spec))
         last = await one.ensure_image(spec)
 
-    await asyncio.to_thread(
-        subprocess.run, ["docker", "rmi", "-f", last.tag], capture_output=True, check=True
-    )
+    await asyncio.to_thread(subprocess.run, ["docker", "rmi", "-f", last.tag], capture_output=True, check=True)
     assert {image.tag for image in images} == {last.tag}
     assert sum("Successfully built" in line for line in heard) == 1
     assert any("RUN head" in line for line in heard)
@@ -391,9 +375,7 @@ async def test_two_builders_at_once_end_with_one_image(base: str) -> None:
     ("line", "shown"),
     [(b"RUN echo so far; exit 3", "exit 3"), (b"NONSENSE", "NONSENSE"), (b"COPY absent /", "absent")],
 )
-async def test_a_broken_dockerfile_shows_its_line(
-    runtime: DockerRuntime, base: str, line: bytes, shown: str
-) -> None:
+async def test_a_broken_dockerfile_shows_its_line(runtime: DockerRuntime, base: str, line: bytes, shown: str) -> None:
     """A benchmark's author sees what to mend, without a second look at the engine."""
     files = {"Dockerfile": b"ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n" + line + b"\n"}
     spec = BuildSpec(name="test-broken", files=files, build_args={"BASE_IMAGE": base})

@@ -155,9 +155,7 @@ def test_a_second_profile_is_noticed() -> None:
 def test_the_profile_lacks_what_reads_other_processes_or_leaves(name: str) -> None:
     """The engine's default profile allows ptrace and io_uring."""
     profile = json.loads(seccomp_profile())
-    allowed = {
-        n for group in profile["syscalls"] if group["action"] == "SCMP_ACT_ALLOW" for n in group["names"]
-    }
+    allowed = {n for group in profile["syscalls"] if group["action"] == "SCMP_ACT_ALLOW" for n in group["names"]}
 
     assert profile["defaultAction"] == "SCMP_ACT_ERRNO"
     assert name not in allowed

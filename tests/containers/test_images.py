@@ -168,9 +168,7 @@ def test_every_line_of_a_build_is_reported() -> None:
     assert heard == ["a", "b"] == output.last()
 
 
-@pytest.mark.parametrize(
-    "spec", [BuildSpec(name="toy", files={}), BuildSpec(name="To y", files=a_spec().files)]
-)
+@pytest.mark.parametrize("spec", [BuildSpec(name="toy", files={}), BuildSpec(name="To y", files=a_spec().files)])
 async def test_a_spec_that_cannot_be_built_is_refused(spec: BuildSpec) -> None:
     """Before anything is asked of the engine."""
     with pytest.raises(ImageBuildError):

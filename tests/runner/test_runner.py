@@ -16,8 +16,8 @@ from dep_mcp.protocol import Evaluation, Item, ModelCard, ScoreReport
 from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
 from dep_mcp.results import Store
 from dep_mcp.runner import Progress, Runner
-from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.benchmark import Draw
+from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.loading import load_benchmark
 from dep_mcp.server.session import SealedSession
 from dep_mcp.testing import FakeRuntime, Script, ScriptedModel, toy_folder
@@ -60,9 +60,7 @@ class Bench:
         caller = Caller(adapter=model, window=Window(concurrency), timeout_s=10, policy=FAST)
         endpoint = await self.orchestrator.endpoint(evaluation, lambda _event, _text: None)
         async with endpoint:
-            runner = Runner(
-                evaluation, endpoint=endpoint, journal=self.store, caller=caller, progress=progress
-            )
+            runner = Runner(evaluation, endpoint=endpoint, journal=self.store, caller=caller, progress=progress)
             if watch is not None:
                 watch(runner, model, progress)
             return await runner.run(), progress
@@ -87,9 +85,7 @@ async def test_wrong_answers_are_told_from_right_ones(tmp_path: Path) -> None:
     """A score of a model that is right on the even sums only is one half, and the sub-tasks say where."""
     async with bench(tmp_path) as b:
         evaluation = await b.create()
-        report, _ = await b.run(
-            evaluation, lambda item, n: right(item, n) if int(item.item_id[4:]) % 2 == 0 else "no"
-        )
+        report, _ = await b.run(evaluation, lambda item, n: right(item, n) if int(item.item_id[4:]) % 2 == 0 else "no")
     assert report.overall.value == 0.5
     assert {name: part.value for name, part in report.subtasks.items()} == {"even": 1.0, "odd": 0.0}
 
