@@ -33,16 +33,20 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command."""
-        from dep_mcp.protocol.errors import DepError
-
         try:
             return super().invoke(ctx)
-        except DepError as error:
-            click.echo(f"dep-mcp: {error.detail}", err=True)
-            sys.exit(EXIT_USAGE)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
         except (KeyboardInterrupt, asyncio.CancelledError):
             click.echo("dep-mcp: aborted", err=True)
             sys.exit(EXIT_ABORTED)
+        except Exception as error:
+            from dep_mcp.protocol.errors import DepError  # only now: --help doesn't load pydantic
+
+            if not isinstance(error, DepError):
+                raise
+            click.echo(f"dep-mcp: {error.detail}", err=True)
+            sys.exit(EXIT_USAGE)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -28,7 +28,7 @@ class Cli:
     def __call__(self, *arguments: object, timeout_s: float = 300, **env: str) -> Finished:
         return subprocess.run(
             self.command(*arguments),
-            env=self.env | env,
+            env={name: value for name, value in (self.env | env).items() if value},
             capture_output=True,
             text=True,
             timeout=timeout_s,
