@@ -31,9 +31,7 @@ def test_two_benchmarks_print_a_leaderboard(shared_cli: Callable[[], Any]) -> No
     board = cli("leaderboard").stdout
     assert "toy_choice 1 (limit 6)" in board
     assert "reasoning_gym:chain_sum" in board
-    (choice,) = [
-        row for row in cli.documents("leaderboard") if row["report"]["benchmark"] == "toy_choice"
-    ]
+    (choice,) = [row for row in cli.documents("leaderboard") if row["report"]["benchmark"] == "toy_choice"]
     assert choice["report"]["overall"]["value"] > 0.5
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import docker
@@ -135,7 +134,7 @@ def test_the_flags_that_matter_most_by_their_engine_names(inspection: Any) -> No
     assert not [value for value in config["Env"] if "seed" in value.lower() or "key" in value.lower()]
 
 
-def test_images_hold_neither_tests_nor_host_rooms(tmp_path: Path) -> None:
+def test_images_hold_neither_tests_nor_host_rooms() -> None:
     """A sealed image holds the sealed rooms only: nothing in it could call a model or an engine."""
     folder, _ = Catalogue([toy_folder().parents[1]]).resolve("toy")
     spec = build_spec(folder, {}, "base")
