@@ -8,14 +8,8 @@ import argparse
 import json
 import os
 import signal
-import socket
 import sys
 import threading
-import time
-import urllib.error
-import urllib.request
-
-START_TIMEOUT_S = 120.0
 
 
 def main(arguments: list[str]) -> int:
@@ -35,10 +29,9 @@ def main(arguments: list[str]) -> int:
         log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
-    server = xllamacpp.Server(_parameters(xllamacpp, options))
-    _wait_healthy(options.port)
-    api_base = f"http://127.0.0.1:{options.port}/v1"
-    out.write(json.dumps({"port": options.port, "api_base": api_base}) + "\n")
+    server = xllamacpp.Server(_parameters(xllamacpp, options))  # returns once it is healthy
+    address = str(server.listening_address)
+    out.write(json.dumps({"api_base": f"{address.rstrip('/')}/v1"}) + "\n")
     out.flush()
     if options.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
@@ -56,9 +49,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--log", default="")
     parser.add_argument("--exit-with-stdin", action="store_true")
-    options = parser.parse_args(arguments)
-    options.port = options.port or _free_port()
-    return options
+    return parser.parse_args(arguments)
 
 
 def _parameters(xllamacpp: object, options: argparse.Namespace) -> object:
@@ -76,23 +67,6 @@ def _parameters(xllamacpp: object, options: argparse.Namespace) -> object:
     parameters.cache_prompt = False
     parameters.ui = False
     return parameters
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_healthy(port: int) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.05)
-    sys.exit(f"the model didn't load within {START_TIMEOUT_S:.0f} s")
 
 
 def _exit_with_stdin() -> None:

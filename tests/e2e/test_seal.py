@@ -141,3 +141,18 @@ def test_images_hold_neither_tests_nor_host_rooms() -> None:
     rooms = {path.split("/")[1] for path in spec.files if path.startswith("dep_mcp/")}
     assert rooms == {"__init__.py", "protocol", "metrics", "scoring", "server"}
     assert json.dumps(sorted(spec.files)).count("tests/") == 0
+
+
+@pytest.mark.parametrize("task", ["isomorphic_strings", "word_ladder", "list_functions"])
+async def test_a_replaced_container_generates_the_same_items(task: str) -> None:
+    """These generators iterate over sets: without a fixed hash seed, each process would give other items."""
+    opening = Open(evaluation_id=new_evaluation_id(), seed="5eed" * 8, task=task, limit=20)
+    folder, _ = Catalogue([]).resolve("reasoning_gym")
+    digests = set()
+    async with DockerRuntime() as runtime:
+        image = await runtime.ensure_image(build_spec(folder, {}, await runtime.base_image()))
+        for _ in range(2):
+            spec = ContainerSpec(image=image.digest, labels={}, memory_mb=folder.card.resources.memory_mb)
+            async with runtime.start(spec) as container, connect(line_transport(container)) as operator:
+                digests.add((await operator.open(opening)).items_digest)
+    assert len(digests) == 1
