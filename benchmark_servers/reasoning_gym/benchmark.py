@@ -1,5 +1,6 @@
 """Reasoning Gym (Stojanovski et al. 2025): verified procedural tasks, fresh from a secret seed."""
 
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
@@ -27,25 +28,31 @@ def dataset(task: str, seed: int, size: int, config: frozenset[tuple[str, Any]])
     return reasoning_gym.create_dataset(task, seed=seed, size=size, **dict(config))
 
 
+def entry(task: str, seed: int, size: int, config: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """One entry; the same in every process, although some tasks draw from the global generator."""
+    entries = dataset(task, seed, size, frozenset(config.items()))
+    random.seed(f"{seed}/{index}")
+    return cast("dict[str, Any]", entries[index])
+
+
 def verify(answer: str, target: Target) -> float:
     """The library's own verdict, 0..1, on an entry generated anew from the sealed seed."""
     where = cast("Mapping[str, Any]", target)
-    config = frozenset(where["config"].items())
-    entries = dataset(where["task"], where["seed"], where["size"], config)
-    return float(entries.score_answer(answer=answer, entry=entries[where["index"]]))
+    entries = dataset(where["task"], where["seed"], where["size"], frozenset(where["config"].items()))
+    return float(entries.score_answer(answer=answer, entry=entry(**where)))
 
 
 def examples(entries: Iterable[Mapping[str, Any]]) -> Iterator[Message]:
     """The worked examples as turns of a conversation, as long as they are short."""
     length = 0
-    for entry in entries:
-        if entry["answer"] is None:  # tasks whose verifier takes many answers may name none
+    for example in entries:
+        if example["answer"] is None:  # tasks whose verifier takes many answers may name none
             return
-        length += len(entry["question"]) + len(str(entry["answer"]))
+        length += len(example["question"]) + len(str(example["answer"]))
         if length > EXAMPLES_LENGTH:
             return
-        yield Message(role="user", content=entry["question"])
-        yield Message(role="assistant", content=str(entry["answer"]))
+        yield Message(role="user", content=example["question"])
+        yield Message(role="assistant", content=str(example["answer"]))
 
 
 class ReasoningGym(Benchmark):
@@ -67,18 +74,10 @@ class ReasoningGym(Benchmark):
         size = SIZE if draw.limit is None else -(-draw.limit // len(suite))
         for task, config in suite.items():
             seed = draw.rng(task).getrandbits(31)
-            entries = dataset(task, seed, size + EXAMPLES, frozenset(config.items()))
-            lead = [
-                Message(role="system", content=SYSTEM),
-                *examples(entries[size + n] for n in range(EXAMPLES)),
-            ]
+            where = {"task": task, "seed": seed, "size": size + EXAMPLES, "config": config}
+            shown = examples(entry(**where, index=size + number) for number in range(EXAMPLES))
+            lead = [Message(role="system", content=SYSTEM), *shown]
             for index in range(size):
-                target = {
-                    "task": task,
-                    "seed": seed,
-                    "size": size + EXAMPLES,
-                    "index": index,
-                    "config": config,
-                }
-                prompt = [*lead, Message(role="user", content=entries[index]["question"])]
+                target = where | {"index": index}
+                prompt = [*lead, Message(role="user", content=entry(**target)["question"])]
                 yield SealedItem(f"{task}-{index}", prompt, target, subtask=task)
