@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dep_mcp.cli import views
 from dep_mcp.cli.wiring import Host
-from dep_mcp.containers import REQUIREMENTS
+from dep_mcp.containers import REQUIREMENTS, ContainerSpec
 from dep_mcp.protocol.errors import DepError
 from dep_mcp.settings import secret
 
@@ -36,14 +36,15 @@ async def examine(host: Host) -> int:
 
 
 async def _findings(host: Host) -> AsyncIterator[Finding]:
-    yield await _attempt("engine", host.runtime.ping())
-    yield await _attempt("base image", host.runtime.base_image(host.settings.base_image))
-    yield Finding(True, "isolation", "asked of every container, and checked before it starts:")
-    for requirement in REQUIREMENTS:
-        yield Finding(True, f"  {requirement.name}", requirement.why)
-    for name, folder in (("home", host.settings.home),):
-        free = shutil.disk_usage(folder).free / 1e9
-        yield Finding(free > _LOW_DISK_GB, "disk", f"{free:.0f} GB free for {name} {folder}")
+    engine = await _attempt("engine", host.runtime.ping())
+    yield engine
+    if engine.well:
+        base = await _attempt("base image", host.runtime.base_image(host.settings.base_image))
+        yield base
+        if base.well:
+            yield await _attempt("isolation", _sealed(host, base.found))
+    free = shutil.disk_usage(host.settings.home).free / 1e9
+    yield Finding(free > _LOW_DISK_GB, "disk", f"{free:.0f} GB free at {host.settings.home}")
     for name, card in sorted(host.models.cards().items()):
         if card.api_key_env is None:
             yield Finding(True, f"model {name}", "needs no key")
@@ -53,6 +54,13 @@ async def _findings(host: Host) -> AsyncIterator[Finding]:
     for name, benchmark in sorted(host.catalogue.benchmarks().items()):
         needs = ", ".join(file.name for file in benchmark.card.data)
         yield Finding(True, f"benchmark {name}", f"needs {needs}" if needs else "needs no data")
+
+
+async def _sealed(host: Host, image: str) -> str:
+    """Start a container as a benchmark would be, and name what was found applied to it."""
+    async with host.runtime.start(ContainerSpec(image=image, labels={})):
+        names = ", ".join(requirement.name for requirement in REQUIREMENTS)
+    return f"a container was started and inspected; {len(REQUIREMENTS)} of {len(REQUIREMENTS)} hold: {names}"
 
 
 async def _attempt(what: str, work: Awaitable[object]) -> Finding:

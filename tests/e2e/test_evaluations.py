@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import random
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +153,36 @@ async def test_resume_refuses_what_changed(cli: Cli, toy_answers: Path, tmp_path
     refused = cli("resume", last(cli))
     assert refused.returncode == 2
     assert "the benchmark's image" in refused.stderr
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def test_a_full_disk_pauses_and_loses_nothing(cli: Cli, small_disk: Path) -> None:
+    """A clear message, and with room again, resume goes on from what is there."""
+    home = {"DEP_MCP_HOME": str(small_disk / "home")}
+    async with faulty_provider(answer="x" * 20_000) as provider:
+        arguments = ("run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        full = await asyncio.to_thread(cli, *arguments, **home)
+        assert full.returncode == 3, full.stderr
+        assert "full" in full.stderr
+        assert "Traceback" not in full.stderr
+        before = (await provider.counters())["answered"]
+        assert 0 < before < 300
+        subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+        listed = cli("ls", "evaluations", **home).stdout
+        name = next(word for word in listed.split() if word.startswith("ev_"))
+        resumed = await asyncio.to_thread(cli, "resume", name, "--json", **home)
+        assert resumed.returncode == 0, resumed.stderr
+        counters = await provider.counters()
+    assert json.loads(resumed.stdout)[0]["report"]["counts"]["scored"] == 300
+    assert counters["requests"] - 300 <= 8  # what was in flight, or answered and not yet on the disk
