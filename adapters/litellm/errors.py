@@ -18,6 +18,8 @@ BY_CLASS: Mapping[str, int] = {
     "APIConnectionError": 502,
     "MidStreamFallbackError": 502,
     "ImageFetchError": 400,
+    "ModifyResponseException": 451,
+    "SensitiveDataRouteException": 451,
 }
 """Most specific first: classes whose own status is missing, or says another thing than what happened."""
 
@@ -39,38 +41,60 @@ BY_STATUS_ONLY = frozenset(
         "UnprocessableEntityError",
         "LiteLLMUnknownProvider",
         "ModelNotMappedError",
+        "CallerCredentialAuthenticationError",
+        "CallerCredentialRateLimitError",
+        "EndpointNotSupportedByModelError",
+        "MalformedRequestFieldError",
+        "MockException",
+        "UnsupportedEndpointError",
+        "VectorStoreSearchError",
     }
 )
 """Classes whose `status_code` tells what happened; a test walks the library and finds each class in one of both."""
 
-_PURSE = ("insufficient_quota", "billing_hard_limit", "credit balance")
+_CODES: Mapping[str, int] = {
+    "insufficient_quota": 402,
+    "billing_hard_limit_reached": 402,
+    "credit balance": 402,
+    "content_policy_violation": 451,
+    "content_filter": 451,
+    "context_length_exceeded": 413,
+    "exceed_context_size": 413,
+}
+"""What the body's own code says more exactly than the status it came with."""
+
 _DROPPED = (
     "connection error",
     "server disconnected",
     "connection reset",
-    "unable to get json response",
+    "invalid response",
     "expecting value",
+    "unterminated string",
+    "unable to get json response",
 )
+"""The library's words, under status 500, for a connection that broke and a reply that is no answer."""
 
 
 def translate(error: Exception) -> ModelCallError:
     """The error of the contract; its detail is what the provider said, without prompt and key."""
-    status = _status(error)
     headers = getattr(error, "litellm_response_headers", None)
     wait_s = retry_after_s(headers) if isinstance(headers, Mapping) else None
     detail = str(getattr(error, "message", "") or error).replace("litellm.", "")[:500]
-    return ModelCallError(f"{type(error).__name__}: {detail}", status, retry_after_s=wait_s)
+    return ModelCallError(f"{type(error).__name__}: {detail}", _status(error), retry_after_s=wait_s)
 
 
 def _status(error: Exception) -> int:
     for kind in type(error).__mro__:
         if kind.__name__ in BY_CLASS:
             return BY_CLASS[kind.__name__]
+        if kind.__name__ in BY_STATUS_ONLY:
+            break
     carried = str(getattr(error, "status_code", None))
     status = int(carried) if carried.isdigit() else 500
-    text = str(error).lower()
-    if status in (403, 429) and any(mark in text for mark in _PURSE):
-        return 402
+    body = getattr(error, "body", None)
+    text = f"{body.get('code') if isinstance(body, Mapping) else ''} {error}".lower()
+    if status in (400, 403, 422, 429):
+        status = next((meaning for code, meaning in _CODES.items() if code in text), status)
     if status == 500 and any(mark in text for mark in _DROPPED):  # noqa: PLR2004 (the library's word for a drop)
         return 502
     return status

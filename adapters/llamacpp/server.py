@@ -65,6 +65,7 @@ def _parameters(xllamacpp: object, options: argparse.Namespace) -> object:
     parameters.cpuparams.n_threads = options.threads
     parameters.cpuparams_batch.n_threads = options.threads
     parameters.cache_prompt = False
+    parameters.cache_ram_mib = 0  # or prompts pile up in memory although they are never used again
     parameters.ui = False
     return parameters
 

@@ -1,7 +1,8 @@
 """Reasoning Gym (Stojanovski et al. 2025): verified procedural tasks, fresh from a secret seed."""
 
+import json
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -10,55 +11,62 @@ import yaml
 from reasoning_gym.factory import DATASETS
 
 from dep_mcp.protocol import Message
-from dep_mcp.scoring import Target, Verifier, answer_tag
+from dep_mcp.scoring import Target, Verifier, answer_tag, short_answer, whole
 from dep_mcp.server import Benchmark, Draw, SealedItem
 
 SIZE = 50
 """Items of each task, where no limit asks for fewer or more."""
 
-EXAMPLES, EXAMPLES_LENGTH = 3, 2000
-"""Worked examples before each question, by the same generator: at most so many, in so many characters."""
+SPARE = 4
+"""Entries generated for each item wanted at most: questions that came before are left out."""
 
-SYSTEM = "Reply with only the final answer, nothing else."
+LEAD = (
+    Message(role="system", content="Answer each question with the final answer only, without any explanation."),
+    Message(role="user", content="What is the capital of France?"),
+    Message(role="assistant", content="Paris"),
+    Message(role="user", content="Is the number 10 odd? Answer Yes or No."),
+    Message(role="assistant", content="No"),
+    Message(role="user", content="Sort these numbers in ascending order: 7, 3, 5"),
+    Message(role="assistant", content="3, 5, 7"),
+)
+"""Shows the form of an answer, the same for all tasks and the content of none."""
 
 
 @lru_cache(maxsize=128)
-def dataset(task: str, seed: int, size: int, config: frozenset[tuple[str, Any]]) -> Any:  # noqa: ANN401 (the library's, untyped)
+def dataset(task: str, seed: int, size: int, config: str) -> Any:  # noqa: ANN401 (the library's, untyped)
     """The generator of one task; the same arguments give the same entries in every process."""
-    return reasoning_gym.create_dataset(task, seed=seed, size=size, **dict(config))
+    return reasoning_gym.create_dataset(task, seed=seed, size=size, **json.loads(config))
 
 
-def entry(task: str, seed: int, size: int, config: Mapping[str, Any], index: int) -> dict[str, Any]:
+def entry(task: str, seed: int, size: int, config: str, index: int) -> dict[str, Any]:
     """One entry; the same in every process, although some tasks draw from the global generator."""
-    entries = dataset(task, seed, size, frozenset(config.items()))
     random.seed(f"{seed}/{index}")
-    return cast("dict[str, Any]", entries[index])
+    return cast("dict[str, Any]", dataset(task, seed, size, config)[index])
 
 
 def verify(answer: str, target: Target) -> float:
-    """The library's own verdict, 0..1, on an entry generated anew from the sealed seed."""
+    """1 where the library's verifier gives full credit to the answer, or to the short answer at its end, else 0.
+
+    Its partial credit is for training: it gives a quarter to a three-letter word spelt wrong.
+    """
     where = cast("Mapping[str, Any]", target)
-    entries = dataset(where["task"], where["seed"], where["size"], frozenset(where["config"].items()))
-    return float(entries.score_answer(answer=answer, entry=entry(**where)))
-
-
-def examples(entries: Iterable[Mapping[str, Any]]) -> Iterator[Message]:
-    """The worked examples as turns of a conversation, as long as they are short."""
-    length = 0
-    for example in entries:
-        if example["answer"] is None:  # tasks whose verifier takes many answers may name none
-            return
-        length += len(example["question"]) + len(str(example["answer"]))
-        if length > EXAMPLES_LENGTH:
-            return
-        yield Message(role="user", content=example["question"])
-        yield Message(role="assistant", content=str(example["answer"]))
+    entries, right = dataset(where["task"], where["seed"], where["size"], where["config"]), entry(**where)
+    fault: Exception | None = None
+    for reading in dict.fromkeys((answer_tag(answer), short_answer(answer))):
+        try:
+            if entries.score_answer(answer=reading, entry=right) >= 1.0:
+                return 1.0
+        except Exception as error:  # noqa: BLE001 (verifiers raise on some junk)
+            fault = error
+    if fault is not None:
+        raise fault
+    return 0.0
 
 
 class ReasoningGym(Benchmark):
     """All tasks of the library, and `composite`, the suite of `suite.yaml`."""
 
-    scorer = Verifier(verify, extract=answer_tag)
+    scorer = Verifier(verify, extract=whole)
     generated = True
 
     def tasks(self) -> Sequence[str]:
@@ -66,18 +74,21 @@ class ReasoningGym(Benchmark):
         return sorted(DATASETS)
 
     def items(self, draw: Draw) -> Iterator[SealedItem]:
-        """Generate one task, or the suite."""
+        """Generate one task, or the suite; no question comes twice."""
         if draw.task in (None, "composite"):
             suite = yaml.safe_load((self.folder / "suite.yaml").read_text(encoding="utf-8"))
         else:
             suite = {draw.task: {}}
         size = SIZE if draw.limit is None else -(-draw.limit // len(suite))
         for task, config in suite.items():
-            seed = draw.rng(task).getrandbits(31)
-            where = {"task": task, "seed": seed, "size": size + EXAMPLES, "config": config}
-            shown = examples(entry(**where, index=size + number) for number in range(EXAMPLES))
-            lead = [Message(role="system", content=SYSTEM), *shown]
-            for index in range(size):
-                target = where | {"index": index}
-                prompt = [*lead, Message(role="user", content=entry(**target)["question"])]
-                yield SealedItem(f"{task}-{index}", prompt, target, subtask=task)
+            where = {"task": task, "seed": draw.rng(task).getrandbits(31), "size": SPARE * size}
+            where |= {"config": json.dumps(config, sort_keys=True)}
+            seen: set[str] = set()
+            for index in range(SPARE * size):
+                question = entry(**where, index=index)["question"]
+                if question not in seen:
+                    seen.add(question)
+                    prompt = [*LEAD, Message(role="user", content=question)]
+                    yield SealedItem(f"{task}-{index}", prompt, where | {"index": index}, subtask=task)
+                if len(seen) == size:
+                    break

@@ -43,4 +43,5 @@ def _wilson(mean: float, n: float) -> tuple[float, float]:
     centre = mean + _Z * _Z / (2 * n)
     half = _Z * math.sqrt(mean * (1 - mean) / n + _Z * _Z / (4 * n * n))
     scale = 1 + _Z * _Z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    low, high = (centre - half) / scale, (centre + half) / scale
+    return max(0.0, min(mean, low)), min(1.0, max(mean, high))  # at the ends, rounding would leave the mean outside

@@ -92,14 +92,16 @@ class Caller:
                 if rule.action is Action.WAIT:
                     if waited_s > RATE_LIMIT_PATIENCE_S:
                         raise
-                    wait_s = error.retry_after_s if error.retry_after_s is not None else self.policy.wait_s(5)
+                    # "Again at once" (0 s) is not obeyed to the letter, or it would be asked for ever and ever faster.
+                    least_s = self.policy.wait_s(1 if error.retry_after_s is not None else 5)
+                    wait_s = max(error.retry_after_s or 0.0, least_s)
                 else:
                     failures += 1
                     if rule.action is Action.FAIL_ITEM or failures >= self.policy.attempts:
                         return _failed(error, failures, exhausted=rule.action is Action.RETRY)
                     wait_s = self.policy.wait_s(failures)
             else:
-                return Called(completion=completion, attempts=failures + 1)
+                return None if completion is None else Called(completion=completion, attempts=failures + 1)
             waited_s += wait_s
             if await self._stopped_within(wait_s):
                 return None
@@ -111,8 +113,10 @@ class Caller:
         except TimeoutError:
             return False
 
-    async def _once(self, item: Item, generation: Generation, epoch: int) -> Completion:
+    async def _once(self, item: Item, generation: Generation, epoch: int) -> Completion | None:
         async with self.window.permit() as permit:
+            if self.stopping.is_set():  # while it waited for its place
+                return None
             try:
                 async with asyncio.timeout(self.timeout_s + 5):  # the adapter's own deadline comes first
                     completion = await self.adapter.complete(item, generation, timeout_s=self.timeout_s, epoch=epoch)

@@ -130,7 +130,7 @@ def read_card(path: Path) -> ModelCard:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
         msg = f"{path}: {faults}"
         raise CardError(msg) from error
-    except (yaml.YAMLError, OSError) as error:
+    except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: not UTF-8, or an impossible date
         msg = f"{path}: {error}"
         raise CardError(msg) from error
 

@@ -45,6 +45,6 @@ def _seconds(text: str, now: datetime) -> float | None:
         return sum(float(value) * _UNITS_S[unit] for value, unit in spans)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date, or a year or an offset of twenty digits
         return None
     return (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()

@@ -92,7 +92,7 @@ def read_folder(folder: Path) -> BenchmarkFolder:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
         msg = f"{path}: {faults}"
         raise CardError(msg) from error
-    except (yaml.YAMLError, OSError) as error:
+    except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: not UTF-8, or an impossible date
         msg = f"{path}: {error}"
         raise CardError(msg) from error
     if not (folder / "benchmark.py").is_file():

@@ -128,15 +128,20 @@ class SealedEndpoint:
                 await self._serve("container_started" if number == 0 else "container_replaced")
             except ContainerLostError as error:
                 self._on_event("container_lost", error.detail)
-                if (self._served and number < MOST_REPLACEMENTS) or self._client.done():
+                self._forget()
+                if self._served and number < MOST_REPLACEMENTS:
                     continue
                 self._client.set_exception(error)
                 return
             except Exception as error:  # noqa: BLE001 (handed to whoever waits for the endpoint)
-                if self._client.done():
-                    self._client = asyncio.get_running_loop().create_future()
+                self._forget()
                 self._client.set_exception(error)
                 return
+
+    def _forget(self) -> None:
+        """Drop a client whose connection ended by itself, before any call found it gone."""
+        if self._client.done():
+            self._client = asyncio.get_running_loop().create_future()
 
     async def _serve(self, event: str) -> None:
         """Serve with one container until it is lost; ends by an exception only."""

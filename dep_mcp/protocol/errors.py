@@ -61,7 +61,9 @@ class DepError(Exception):
     def from_body(cls, body: ErrorBody) -> "DepError":
         """Rebuild an error from its code; an unknown code becomes a plain `DepError`."""
         kind = _BY_CODE.get(body.code)
-        return DepError(f"{body.code}: {body.detail}") if kind is None else kind(body.detail)
+        if kind is None:
+            return DepError(f"{body.code}: {body.detail}")
+        return ModelCallError(body.detail, body.status) if kind is ModelCallError else kind(body.detail)
 
 
 class UsageError(DepError):
@@ -206,8 +208,8 @@ class StoreError(DepError):
 
 
 def _tree(root: type[DepError]) -> Iterator[type[DepError]]:
+    yield root
     for kind in root.__subclasses__():
-        yield kind
         yield from _tree(kind)
 
 

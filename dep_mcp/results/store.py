@@ -203,7 +203,7 @@ class Store:
             batch, self._pending = self._pending, []
             try:
                 await self._do(lambda db, batch=batch: db.executemany(_APPEND, map(_row, batch)))  # type: ignore[misc]
-            except StoreError as error:
+            except Exception as error:  # noqa: BLE001 (handed to whoever waits: an unheard one would make them wait for ever)
                 for _, _, future in batch:
                     if not future.done():
                         future.set_exception(error)
@@ -281,24 +281,32 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = ON")
-        db.execute("BEGIN IMMEDIATE")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            for statement in _SCHEMA.split(";"):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-        db.execute("COMMIT")
+        try:
+            path.chmod(0o600)
+            _prepare(db, path)
+        except BaseException:
+            db.close()
+            raise
     except (sqlite3.Error, OSError) as error:
         msg = f"{path}: {error}. Free some space or set DEP_MCP_HOME to a folder that can be written."
         raise StoreError(msg) from error
+    return db
+
+
+def _prepare(db: sqlite3.Connection, path: Path) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA foreign_keys = ON")
+    db.execute("BEGIN IMMEDIATE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     if version not in (0, _VERSION):
         msg = f"{path} was written by another version of dep-mcp (format {version}): update dep-mcp"
         raise StoreError(msg)
-    return db
+    if version == 0:
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        db.execute(f"PRAGMA user_version = {_VERSION}")
+    db.execute("COMMIT")
 
 
 def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Value]) -> Value:

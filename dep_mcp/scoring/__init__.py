@@ -5,7 +5,7 @@ A score lies in 0..1. Post-processing of model text (extraction, normalisation) 
 
 from dep_mcp.scoring.choice import Choice
 from dep_mcp.scoring.exact import ExactMatch
-from dep_mcp.scoring.extract import answer_tag, first_group, plain_number, whole
+from dep_mcp.scoring.extract import answer_tag, first_group, plain_number, short_answer, whole
 from dep_mcp.scoring.port import Scorer, Target
 from dep_mcp.scoring.verifier import Verifier
 
@@ -18,5 +18,6 @@ __all__ = [
     "answer_tag",
     "first_group",
     "plain_number",
+    "short_answer",
     "whole",
 ]

@@ -2,7 +2,7 @@
 
 A pure scorer runs in place. One that runs third-party code on the model's text runs in a forked child
 that is killed when it takes too long; the child shares the parent's memory and holds no descriptor of
-the wire.
+the wire, nor of the log: what such code prints may quote a target.
 """
 
 import multiprocessing
@@ -14,6 +14,9 @@ from dep_mcp.protocol import ChoiceAnswer, TextAnswer
 from dep_mcp.scoring import Scorer, Target
 
 TIMEOUT_S = 5.0
+
+_Verdict = tuple[float | None, str]
+"""The score, or `None` and the name of the exception, if it was one."""
 
 
 class Guard:
@@ -31,23 +34,29 @@ class Guard:
 
     def score(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
         """Judge one answer."""
-        value = self._isolated(answer, target) if self._scorer.isolated else _judge(self._scorer, answer, target)
+        judge = self._isolated if self._scorer.isolated else self._in_place
+        value, fault = judge(answer, target)
+        if fault:
+            sys.stderr.write(f"scorer raised {fault}\n")
         return value if value is not None and 0.0 <= value <= 1.0 else None
 
-    def _isolated(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
+    def _in_place(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> _Verdict:
+        return _judge(self._scorer, answer, target)
+
+    def _isolated(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> _Verdict:
         process, pipe = self._child or self._start()
         try:
             pipe.send((answer, target))
             if pipe.poll(self._timeout_s):
-                value: float | None = pipe.recv()
-                return value
+                verdict: _Verdict = pipe.recv()
+                return verdict
         except (EOFError, OSError):
             pass  # the child died on this answer: the verdict is None, and the next answer gets another child
         process.kill()
         process.join()
         pipe.close()
         self._child = None
-        return None
+        return None, ""
 
     def _start(self) -> tuple[multiprocessing.Process, Connection]:
         context = multiprocessing.get_context("fork")  # the scorer is a closure over an imported module
@@ -59,19 +68,19 @@ class Guard:
         return self._child  # type: ignore[return-value]
 
 
-def _judge(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
+def _judge(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target) -> _Verdict:
     try:
-        return float(scorer.score(answer, target))
-    except Exception as error:  # noqa: BLE001 (an author's scorer may raise anything; the item is told apart as a scorer error)
-        sys.stderr.write(f"scorer raised {type(error).__name__}\n")  # never its message, which may quote a target
-        return None
+        return float(scorer.score(answer, target)), ""
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (an author's scorer may raise anything; the item is told apart as a scorer error)
+        return None, type(error).__name__  # never its message, which may quote a target
 
 
 def _serve(scorer: Scorer, pipe: Connection, parents_end: Connection) -> None:
     parents_end.close()  # or the child would keep its own pipe open and never see the parent go
     sink = os.open(os.devnull, os.O_RDWR)
-    os.dup2(sink, 0)
-    os.dup2(sink, 1)
+    for descriptor in (0, 1, 2):
+        os.dup2(sink, descriptor)
+    sys.stdout = sys.stderr = os.fdopen(sink, "w", encoding="utf-8", errors="replace")
     while True:
         try:
             answer, target = pipe.recv()

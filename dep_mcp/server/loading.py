@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 
 from dep_mcp.protocol import DatasetCard
 from dep_mcp.protocol.errors import CardError
@@ -26,7 +25,7 @@ def load_benchmark(folder: Path) -> Benchmark:
     """
     try:
         card = DatasetCard.model_validate(yaml.safe_load((folder / "dataset_card.yaml").read_text(encoding="utf-8")))
-    except (yaml.YAMLError, ValidationError, OSError) as error:
+    except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: of the shape, not UTF-8, an impossible date
         msg = f"dataset_card.yaml: {error}"
         raise CardError(msg) from error
     name = f"dep_mcp.benchmark_servers.{card.name}.benchmark"

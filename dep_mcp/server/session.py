@@ -197,7 +197,11 @@ class SealedSession:
         return False
 
     def score(self, request: ScoreRequest) -> ScoreResult:
-        """Score a complete evaluation, once; a repeated call returns the same."""
+        """Score a complete evaluation, once; a repeated call returns the same.
+
+        Raises:
+            BadCursorError: Not a cursor of this evaluation.
+        """
         opening = self._opened(request.evaluation_id)
         if self._result is None:
             missing = self._ledger.count()[Entry.MISSING]
@@ -205,6 +209,7 @@ class SealedSession:
                 return ScoreResult(state=ScoreState.INCOMPLETE, missing=missing)
             self._result = ScoreResult(state=ScoreState.SCORED, missing=0, report=self._report(opening))
         if self._benchmark.card.disclosure is not Disclosure.FULL:
+            self._offset(request.cursor, 0)  # no cursor was ever handed out
             return self._result
         details, cursor = self._details(request, opening.epochs)
         return self._result.model_copy(update={"details": details, "next_cursor": cursor})

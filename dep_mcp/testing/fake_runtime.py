@@ -7,15 +7,17 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
-from mcp.shared.message import SessionMessage
-from mcp.types import jsonrpc_message_adapter
 
 from dep_mcp.containers import BuildSpec, Container, ContainerSpec, Image
 from dep_mcp.protocol.errors import ContainerLostError
-from dep_mcp.server.app import create_app
-from dep_mcp.server.session import SealedSession
+
+if TYPE_CHECKING:
+    from mcp.shared.message import SessionMessage  # noqa: F401 (named in strings)
+
+    from dep_mcp.server.session import SealedSession
 
 
 class FakeContainer:
@@ -31,8 +33,8 @@ class FakeContainer:
         """Every line that the client sent."""
         self.left: list[bytes] = []
         """Every line that left the container."""
-        self._into, self.requests = anyio.create_memory_object_stream[SessionMessage | Exception](100)
-        self.replies, self._from = anyio.create_memory_object_stream[SessionMessage](100)
+        self._into, self.requests = anyio.create_memory_object_stream["SessionMessage | Exception"](100)
+        self.replies, self._from = anyio.create_memory_object_stream["SessionMessage"](100)
         self.task: asyncio.Task[None] | None = None
 
     async def lines(self) -> AsyncIterator[bytes]:
@@ -44,6 +46,9 @@ class FakeContainer:
 
     async def write(self, data: bytes) -> None:
         """Take a line."""
+        from mcp.shared.message import SessionMessage
+        from mcp.types import jsonrpc_message_adapter
+
         self.written.append(data)
         try:
             await self._into.send(SessionMessage(jsonrpc_message_adapter.validate_json(data)))
@@ -78,7 +83,7 @@ class FakeRuntime:
         make: Makes the session of the next container.
     """
 
-    def __init__(self, make: Callable[[], SealedSession]) -> None:
+    def __init__(self, make: "Callable[[], SealedSession]") -> None:
         self._make = make
         self.containers: list[FakeContainer] = []
         """All that were started, in order."""
@@ -105,6 +110,8 @@ class FakeRuntime:
         del spec
         container = FakeContainer(len(self.containers))
         self.containers.append(container)
+        from dep_mcp.server.app import create_app
+
         app = create_app(self._make())
         options = app.create_initialization_options()
         container.task = asyncio.create_task(app.run(container.requests, container.replies, options))

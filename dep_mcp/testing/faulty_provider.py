@@ -1,6 +1,6 @@
 """An OpenAI-compatible provider that misbehaves on request, as a process of its own.
 
-From a shell: `python -m dep_mcp.testing.faulty_provider --behaviour '{"faults": {"503": 0.1}}'` prints one JSON
+From a shell: `python -m dep_mcp.testing --behaviour '{"faults": {"503": 0.1}}'` prints one JSON
 line with its port and serves until its standard input closes or it is signalled. From a test:
 
     async with faulty_provider(faults={"429": 0.2}, retry_after_s=0.1) as provider:
@@ -86,7 +86,7 @@ async def faulty_provider(**behaviour: object) -> AsyncGenerator[FaultyProvider]
     """
     settings = Behaviour.model_validate(behaviour).model_dump_json()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "dep_mcp.testing.faulty_provider", "--behaviour", settings,
+        sys.executable, "-m", "dep_mcp.testing", "--behaviour", settings,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -126,12 +126,8 @@ def _print(value: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until standard input closes or a signal comes."""
-    parser = argparse.ArgumentParser(prog="dep_mcp.testing.faulty_provider", description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m dep_mcp.testing", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one, which is printed")
     parser.add_argument("--behaviour", default="{}", help="JSON object with fields of Behaviour")
     options = parser.parse_args(arguments)
     asyncio.run(_serve(Behaviour.model_validate_json(options.behaviour), options.port))
-
-
-if __name__ == "__main__":
-    main()
