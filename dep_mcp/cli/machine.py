@@ -11,7 +11,7 @@ from dep_mcp.cli.base import with_host
 
 @click.command()
 def doctor() -> None:
-    """Check what this machine has: engine, isolation, disk, models, keys."""
+    """Check engine, isolation, disk, models, keys."""
     from dep_mcp.cli.doctor import examine
 
     sys.exit(with_host(examine))
@@ -19,7 +19,11 @@ def doctor() -> None:
 
 @click.command()
 def setup() -> None:
-    """Make a container engine and a base image available (on Debian and Ubuntu, as root, installs them)."""
+    """Make an engine and a base image available.
+
+    On Debian and Ubuntu, as root, installs the engine where none answers, and builds the base image where no image
+    registry can be reached; elsewhere says what to install.
+    """
     from dep_mcp.cli.doctor import SCRIPTS
 
     for script in SCRIPTS:

@@ -18,7 +18,7 @@ async def show_summary(host: "Host", evaluation_id: str) -> None:
     evaluation = await host.store.evaluation(evaluation_id)
     report, totals = await host.store.report(evaluation_id), await host.store.totals(evaluation_id)
     store, log = host.settings.store, host.log_path(evaluation_id)
-    views.out().print(views.summary(evaluation, report, totals, store, log))
+    views.out().print(views.summary(evaluation, report, totals, store, log), markup=False)
 
 
 async def document(host: "Host", evaluation_id: str) -> dict[str, Any]:
@@ -45,7 +45,10 @@ async def document(host: "Host", evaluation_id: str) -> dict[str, Any]:
 @click.argument("evaluation")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def show(*, evaluation: str, as_json: bool) -> None:
-    """Print an EVALUATION (its id, or the end of it): score, settings, failures, history."""
+    """Print an EVALUATION: score, settings, history.
+
+    EVALUATION is its id, or the end of it. Failures are listed one by one.
+    """
     from dep_mcp.cli import views
 
     async def work(host: "Host") -> None:
@@ -72,7 +75,7 @@ def show(*, evaluation: str, as_json: bool) -> None:
 @click.option("-b", "--benchmark", help="Only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 def leaderboard_command(*, benchmark: str | None, as_json: bool) -> None:
-    """Rank the models of all completed evaluations, benchmark by benchmark."""
+    """Rank models over all evaluations."""
     from dep_mcp.cli import views
     from dep_mcp.results import leaderboard
 

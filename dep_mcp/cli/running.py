@@ -65,7 +65,10 @@ def _checked(options: dict[str, Any]) -> dict[str, Any]:
               help="File or folder with the benchmark's data, if it was given to `run`.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on standard output.")
 def resume(*, evaluation: str, data: tuple[Path, ...], as_json: bool) -> None:
-    """Go on with an EVALUATION (its id, or the end of it); what has an answer is never sent again."""
+    """Go on with a paused or killed EVALUATION.
+
+    EVALUATION is its id, or the end of it. What has an answer is never sent again.
+    """
     from dep_mcp.cli import evaluate
 
     async def work(host: "Host") -> int:

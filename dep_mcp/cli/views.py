@@ -36,32 +36,37 @@ def benchmark_name(evaluation: Evaluation) -> str:
     return f"{settings.benchmark}{task} {settings.benchmark_version}"
 
 
-def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, store: Path, log: Path) -> Table:
-    """Everything about one evaluation, in two columns."""
+def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, store: Path, log: Path) -> str:
+    """Everything about one evaluation, a line for each thing."""
     settings = evaluation.settings
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row("evaluation", evaluation.evaluation_id)
-    table.add_row("state", f"{evaluation.state} ({evaluation.cause})")
-    table.add_row("benchmark", benchmark_name(evaluation))
-    table.add_row("model", settings.model.name)
-    if report is not None:
-        table.add_row(report.metric, estimate(report.overall))
-        for name, part in report.subtasks.items():
-            table.add_row("", f"{name}: {estimate(part)}")
-        table.add_row("failures", _failures(report))
+    lines = [
+        ("evaluation", evaluation.evaluation_id),
+        ("state", f"{evaluation.state} ({evaluation.cause})"),
+        ("benchmark", benchmark_name(evaluation)),
+        ("model", settings.model.name),
+    ]
+    if report is None:
+        lines.append(("answered", f"{totals.answered}; failures: {totals.failed}"))
     else:
-        table.add_row("answered", f"{totals.answered}; failures: {totals.failed}")
+        lines.append((report.metric, estimate(report.overall)))
+        lines += [("", _part(name, part)) for name, part in report.subtasks.items()]
+        lines.append(("failures", _failures(report)))
     cost = "price unknown" if totals.cost_usd is None else f"{totals.cost_usd:.4f} USD"
-    table.add_row("tokens", f"{totals.prompt_tokens} in, {totals.completion_tokens} out; {cost}")
-    table.add_row("settings", _settings(evaluation))
-    table.add_row("image", settings.image_digest)
+    lines += [
+        ("tokens", f"{totals.prompt_tokens} in, {totals.completion_tokens} out; {cost}"),
+        ("settings", _settings(evaluation)),
+        ("image", settings.image_digest),
+    ]
     if report is not None:
-        table.add_row("items", report.items_digest)
-    table.add_row("record", str(store))
-    table.add_row("log", str(log))
-    return table
+        lines.append(("items", report.items_digest))
+    lines += [("record", str(store)), ("log", str(log))]
+    return "\n".join(f"{name:<12}{value}" for name, value in lines)
+
+
+def _part(name: str, part: Estimate) -> str:
+    if part.value is None:
+        return f"{name:<24} nothing was scored"
+    return f"{name:<24} {part.value:.3f}  ({part.low:.3f} to {part.high:.3f}, n = {part.n})"
 
 
 def _settings(evaluation: Evaluation) -> str:
