@@ -127,6 +127,9 @@ class Caller:
                 if rule_for(error.status).action is Action.WAIT:
                     self.window.limited(permit)
                 raise
+            except Exception as error:  # an adapter's own fault, or an answer that the protocol doesn't take
+                msg = f"the adapter failed with {type(error).__name__}: {str(error)[:300]}"
+                raise ModelCallError(msg, 500) from error
             self.window.succeeded()
             return completion
 

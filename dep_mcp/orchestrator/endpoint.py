@@ -153,8 +153,9 @@ class SealedEndpoint:
                     asyncio.timeout(START_TIMEOUT_S) as deadline,
                     connect(line_transport(container)) as operator,
                 ):
-                    await self._prepare(operator)
-                    deadline.reschedule(None)
+                    await self._fix(operator)
+                    deadline.reschedule(None)  # each call of the replay has a deadline of its own
+                    await self._replay(operator)
                     self._served = True
                     self._client.set_result(operator.subject(self._opening.evaluation_id))
                     await self._lost.wait()
@@ -165,10 +166,12 @@ class SealedEndpoint:
                 msg = f"the benchmark's container didn't answer within {START_TIMEOUT_S:.0f} s of its start"
                 raise await _with_last_words(container, ContainerLostError(msg)) from None
 
-    async def _prepare(self, operator: OperatorClient) -> None:
+    async def _fix(self, operator: OperatorClient) -> None:
         opened = await operator.open(self._opening)
         await self._journal.fix_items(opened)
         self.opened = opened
+
+    async def _replay(self, operator: OperatorClient) -> None:
         subject = operator.subject(self._opening.evaluation_id)
         async for submissions in self._journal.submissions():
             await subject.submit(submissions)

@@ -13,6 +13,7 @@ from dep_mcp.orchestrator.catalogue import BenchmarkFolder, build_spec, find_dat
 from dep_mcp.orchestrator.endpoint import SealedEndpoint
 from dep_mcp.protocol import (
     PROTOCOL_VERSION,
+    SUBMIT_ITEMS,
     Evaluation,
     EvaluationState,
     Generation,
@@ -88,7 +89,7 @@ class _Journal:
         await self.store.fix_items(self.evaluation_id, opened)
 
     async def submissions(self) -> AsyncIterator[tuple[Submission, ...]]:
-        async for records in self.store.journal(self.evaluation_id):
+        async for records in self.store.journal(self.evaluation_id, page=SUBMIT_ITEMS):
             yield tuple(record.submission for record in records)
 
 

@@ -3,7 +3,15 @@
 Both sides of the seal share this room. Targets have no type here.
 """
 
-from dep_mcp.protocol.base import MESSAGE_BYTES, PAGE_BYTES, PAGE_ITEMS, PROTOCOL_VERSION, Digest, WireModel
+from dep_mcp.protocol.base import (
+    MESSAGE_BYTES,
+    PAGE_BYTES,
+    PAGE_ITEMS,
+    PROTOCOL_VERSION,
+    SUBMIT_ITEMS,
+    Digest,
+    WireModel,
+)
 from dep_mcp.protocol.cards import DataFile, DatasetCard, Disclosure, Limits, ModelCard, Resources, Weights
 from dep_mcp.protocol.evaluations import TRANSITIONS, Evaluation, EvaluationState, Settings
 from dep_mcp.protocol.ids import EvaluationId, ItemId, new_evaluation_id, new_seed
@@ -37,6 +45,7 @@ __all__ = [
     "PROTOCOL_VERSION",
     "STATUS_CONTRACT",
     "SUBJECT_TOOLS",
+    "SUBMIT_ITEMS",
     "TRANSITIONS",
     "Action",
     "Answer",

@@ -1,19 +1,25 @@
 """What crosses the seal inwards: submissions, each bound to an item and an epoch."""
 
 import hashlib
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
 from dep_mcp.protocol.base import FiniteFloat, WireModel
 from dep_mcp.protocol.ids import ItemId
+
+
+def _encodable(text: object) -> object:
+    """Half a surrogate pair is no Unicode text: it becomes U+FFFD, as decoders do with broken bytes."""
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text) if isinstance(text, str) else text
 
 
 class TextAnswer(WireModel):
     """The model's raw text, never trimmed; may be empty."""
 
     kind: Literal["text"] = "text"
-    text: Annotated[str, StringConstraints(max_length=1024 * 1024)]
+    text: Annotated[str, StringConstraints(max_length=1024 * 1024), BeforeValidator(_encodable)]
     finish_reason: str | None = None
     """As the provider said it: `stop`, `length`, `content_filter`…"""
 

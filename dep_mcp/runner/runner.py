@@ -12,7 +12,7 @@ from typing import Protocol
 
 from dep_mcp.models import Called, Caller
 from dep_mcp.protocol import (
-    PAGE_ITEMS,
+    SUBMIT_ITEMS,
     DeclaredFailure,
     Evaluation,
     Item,
@@ -125,7 +125,7 @@ class Runner:
         """
         concurrency = self._caller.window.most
         todo: asyncio.Queue[tuple[Item, int] | None] = asyncio.Queue(2 * concurrency)
-        durable: asyncio.Queue[Submission | None] = asyncio.Queue(2 * PAGE_ITEMS)
+        durable: asyncio.Queue[Submission | None] = asyncio.Queue(10 * SUBMIT_ITEMS)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._produce(todo, concurrency))
@@ -241,7 +241,7 @@ class Runner:
             submission = await durable.get()
             while submission is not None:
                 batch.append(submission)
-                if durable.empty() or len(batch) == PAGE_ITEMS:
+                if durable.empty() or len(batch) == SUBMIT_ITEMS:
                     break
                 submission = durable.get_nowait()
             open_ = submission is not None

@@ -215,14 +215,16 @@ async def test_only_refusals_for_the_rate_narrow_the_window() -> None:
 
 
 async def test_a_bug_in_an_adapter_is_not_hidden() -> None:
-    """It is no status of the contract: the author must see it."""
+    """It ends in a declared failure that names it, and leaves its place in flight."""
 
     def broken(_item: Item, _call: int) -> str:
         raise KeyError
 
     window = Window(1)
-    with pytest.raises(KeyError):
-        await calling(ScriptedModel(broken), window=window).call(ITEM, Generation(), epoch=1)
+    called = await calling(ScriptedModel(broken), window=window).call(ITEM, Generation(), epoch=1)
+    assert called is not None
+    assert called.completion.answer == DeclaredFailure(status=500)
+    assert "KeyError" in (called.detail or "")
     assert window.in_flight == 0
 
 
@@ -233,3 +235,13 @@ def test_the_back_off_doubles_with_full_jitter_up_to_a_ceiling(failures: int, mo
     assert all(0 <= wait <= most for wait in waits)
     assert max(waits) > most * 0.8
     assert min(waits) < most * 0.2
+
+
+async def test_an_answer_that_the_protocol_doesnt_take_is_a_failure_of_the_call() -> None:
+    """Two megabytes of text must not end the evaluation with a traceback, nor be cut silently."""
+    model = ScriptedModel(lambda _item, _call: "x" * (2 << 20))
+    caller = Caller(adapter=model, window=Window(1), timeout_s=5, policy=RetryPolicy(attempts=2, base_s=0.001))
+    called = await caller.call(Item(item_id="1", messages=(Message(role="user", content="?"),)), Generation(), epoch=1)
+    assert called is not None
+    assert called.completion.answer == DeclaredFailure(status=500)
+    assert called.attempts == 2
