@@ -1,10 +1,12 @@
 """Fixtures are factories or values; nothing is held open across a fixture."""
 
+import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from dep_mcp.client import SubjectClient, connect
 from dep_mcp.protocol import DatasetCard, Open, Opened, new_evaluation_id
@@ -13,6 +15,13 @@ from dep_mcp.server import Benchmark, Draw, SealedItem
 from dep_mcp.server.app import create_app
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.session import SealedSession
+
+SOAK = bool(os.environ.get("DEP_MCP_SOAK"))
+"""`make soak` runs ten times what `make test` does."""
+
+settings.register_profile("soak", max_examples=1000, deadline=None)
+settings.register_profile("test", max_examples=100, deadline=None)
+settings.load_profile("soak" if SOAK else "test")
 
 SEED = "5eed" * 8
 

@@ -13,8 +13,7 @@
     │   ├── UnknownItemError          unknown_item         404
     │   ├── SubmissionConflictError   submission_conflict  409  write-once: another answer is there
     │   ├── EvaluationClosedError     evaluation_closed    409  scored: no submission any more
-    │   ├── BadCursorError            bad_cursor           400
-    │   └── TooLargeError             too_large            413
+    │   └── BadCursorError            bad_cursor           400
     ├── EngineError                   engine_unavailable   503  no container engine answers
     │   ├── ImageBuildError           image_build_failed   500
     │   ├── HardeningError            not_hardened         500  the engine applied less than was asked
@@ -140,12 +139,6 @@ class BadCursorError(SealError):
     """The cursor isn't one that this evaluation handed out."""
 
     status, code = 400, "bad_cursor"
-
-
-class TooLargeError(SealError):
-    """The call exceeds a limit of the protocol."""
-
-    status, code = 413, "too_large"
 
 
 class EngineError(DepError):

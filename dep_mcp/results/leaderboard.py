@@ -23,9 +23,10 @@ class Standing:
 
     @property
     def board(self) -> tuple[str, str, str, int | None]:
-        """What is comparable: benchmark, version, task and limit."""
+        """What is comparable: benchmark (a user's own by its folder), version, task and limit."""
         settings = self.evaluation.settings
-        return settings.benchmark, settings.benchmark_version, settings.task or "", settings.limit
+        name = settings.benchmark_path or settings.benchmark
+        return name, settings.benchmark_version, settings.task or "", settings.limit
 
 
 def leaderboard(scored: Iterable[tuple[Evaluation, ScoreReport]]) -> list[Standing]:

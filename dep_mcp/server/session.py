@@ -152,10 +152,10 @@ class SealedSession:
         return int(cursor)
 
     def submit(self, request: Submit) -> Submitted:
-        """Score submissions as they come, each once.
+        """Score submissions as they come, each once; what is refused is listed, and doesn't hinder the rest.
 
         Raises:
-            EvaluationClosedError: The evaluation has been scored.
+            WrongEvaluationError: This container serves another evaluation.
         """
         self._opened(request.evaluation_id)
         outcomes, rejected = [0, 0], []

@@ -4,17 +4,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
-from hypothesis import settings
 from mcp import Client
 
 from dep_mcp.client import OperatorClient, line_transport
 from dep_mcp.containers import ContainerSpec
 from dep_mcp.server.session import SealedSession
 from dep_mcp.testing import FakeContainer, FakeRuntime
-
-# Properties are tried on the same examples every time, however busy the machine is.
-settings.register_profile("unit", deadline=None, derandomize=True, database=None)
-settings.load_profile("unit")
 
 SPEC = ContainerSpec(image="none", labels={})
 Wired = tuple[Client, OperatorClient, FakeContainer]
