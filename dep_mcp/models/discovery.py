@@ -8,11 +8,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import cast
 
-import yaml
-from pydantic import ValidationError
-
 from dep_mcp.models.port import ModelAdapter
-from dep_mcp.protocol import Limits, ModelCard, RequestKind
+from dep_mcp.protocol import Limits, ModelCard, RequestKind, parse_card
 from dep_mcp.protocol.errors import CardError, UnknownNameError, UsageError
 
 _BUNDLED = Path(__file__).parents[1]
@@ -37,7 +34,7 @@ class Models:
         found = {}
         for folder in self._adapters:
             for path in sorted((folder / "cards").glob("*.yaml")):
-                card = read_card(path)
+                card = parse_card(ModelCard, path.read_bytes, path)
                 found[card.name] = card
         return found
 
@@ -116,23 +113,6 @@ class Models:
             msg = f"{folders[card.adapter]} defines no class Adapter"
             raise CardError(msg)
         return cast("ModelAdapter", kind(card, api_key=api_key))
-
-
-def read_card(path: Path) -> ModelCard:
-    """Read one model card.
-
-    Raises:
-        CardError: With the file and each broken field.
-    """
-    try:
-        return ModelCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
-        msg = f"{path}: {faults}"
-        raise CardError(msg) from error
-    except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: not UTF-8, or an impossible date
-        msg = f"{path}: {error}"
-        raise CardError(msg) from error
 
 
 def _load(name: str, path: Path) -> object:

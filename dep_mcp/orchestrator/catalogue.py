@@ -9,11 +9,8 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
 from dep_mcp.containers import BuildSpec
-from dep_mcp.protocol import DataFile, DatasetCard
+from dep_mcp.protocol import DataFile, DatasetCard, parse_card
 from dep_mcp.protocol.errors import CardError, DataError, UnknownNameError
 
 _PACKAGE = Path(__file__).parents[1]
@@ -86,15 +83,7 @@ def read_folder(folder: Path) -> BenchmarkFolder:
         CardError: With the file and each broken field.
     """
     path = folder / "dataset_card.yaml"
-    try:
-        card = DatasetCard.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
-        msg = f"{path}: {faults}"
-        raise CardError(msg) from error
-    except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: not UTF-8, or an impossible date
-        msg = f"{path}: {error}"
-        raise CardError(msg) from error
+    card = parse_card(DatasetCard, path.read_bytes, path)
     if not (folder / "benchmark.py").is_file():
         msg = f"{folder}: benchmark.py is missing"
         raise CardError(msg)

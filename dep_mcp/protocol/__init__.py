@@ -12,7 +12,7 @@ from dep_mcp.protocol.base import (
     Digest,
     WireModel,
 )
-from dep_mcp.protocol.cards import DataFile, DatasetCard, Disclosure, Limits, ModelCard, Resources, Weights
+from dep_mcp.protocol.cards import DataFile, DatasetCard, Disclosure, Limits, ModelCard, Resources, Weights, parse_card
 from dep_mcp.protocol.evaluations import TRANSITIONS, Evaluation, EvaluationState, Settings
 from dep_mcp.protocol.ids import EvaluationId, ItemId, new_evaluation_id, new_seed
 from dep_mcp.protocol.items import Generation, Item, Message, RequestKind
@@ -92,5 +92,6 @@ __all__ = [
     "WireModel",
     "new_evaluation_id",
     "new_seed",
+    "parse_card",
     "rule_for",
 ]

@@ -1,11 +1,14 @@
 """Cards: what a benchmark's author and a model's owner declare, as YAML files."""
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field, StringConstraints
+import yaml
+from pydantic import Field, StringConstraints, ValidationError
 
 from dep_mcp.protocol.base import FiniteFloat, Name, WireModel
+from dep_mcp.protocol.errors import CardError
 from dep_mcp.protocol.items import Generation, RequestKind
 
 
@@ -99,3 +102,28 @@ class ModelCard(WireModel):
     """Start and stop a local server for it."""
     weights: Weights | str | None = None
     """For a local server: a package, or a path to a GGUF file."""
+
+
+Card = TypeVar("Card", DatasetCard, ModelCard)
+
+
+def parse_card(kind: type[Card], read: Callable[[], bytes], where: object) -> Card:
+    """A card from its YAML file, which the caller opens.
+
+    Args:
+        kind: Which card it is.
+        read: Gives the file's content.
+        where: The file, for messages.
+
+    Raises:
+        CardError: With the file and each broken field.
+    """
+    try:
+        return kind.model_validate(yaml.safe_load(read()))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
+        msg = f"{where}: {faults}"
+        raise CardError(msg) from error
+    except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: not UTF-8, or an impossible date
+        msg = f"{where}: {error}"
+        raise CardError(msg) from error

@@ -5,9 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-import yaml
-
-from dep_mcp.protocol import DatasetCard
+from dep_mcp.protocol import DatasetCard, parse_card
 from dep_mcp.protocol.errors import CardError
 from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import Bundle
@@ -23,11 +21,7 @@ def load_benchmark(folder: Path) -> Benchmark:
     Raises:
         CardError: The card is broken, or the module doesn't define exactly one benchmark.
     """
-    try:
-        card = DatasetCard.model_validate(yaml.safe_load((folder / "dataset_card.yaml").read_text(encoding="utf-8")))
-    except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: of the shape, not UTF-8, an impossible date
-        msg = f"dataset_card.yaml: {error}"
-        raise CardError(msg) from error
+    card = parse_card(DatasetCard, (folder / "dataset_card.yaml").read_bytes, "dataset_card.yaml")
     name = f"dep_mcp.benchmark_servers.{card.name}.benchmark"
     spec = importlib.util.spec_from_file_location(name, folder / "benchmark.py")
     if spec is None or spec.loader is None:  # pragma: no cover (a .py path always has a loader)

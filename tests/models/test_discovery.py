@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dep_mcp.models import ModelAdapter, Models, read_card
-from dep_mcp.protocol import Limits, ModelCard, RequestKind
+from dep_mcp.models import ModelAdapter, Models
+from dep_mcp.protocol import Limits, ModelCard, RequestKind, parse_card
 from dep_mcp.protocol.errors import CardError, UnknownNameError, UsageError
 
 BOTH = (RequestKind.CHAT, RequestKind.CHOICE)
@@ -134,14 +134,14 @@ def test_a_card_that_cannot_be_read_is_a_broken_card(tmp_path: Path, content: by
     path = tmp_path / "x.yaml"
     path.write_bytes(content)
     with pytest.raises(CardError) as error:
-        read_card(path)
+        parse_card(ModelCard, path.read_bytes, path)
     assert str(path) in error.value.detail
 
 
 def test_a_card_that_is_not_there_is_told(tmp_path: Path) -> None:
     """By its path."""
     with pytest.raises(CardError):
-        read_card(tmp_path / "none.yaml")
+        parse_card(ModelCard, (tmp_path / "none.yaml").read_bytes, "none.yaml")
 
 
 def test_the_current_card_is_the_files_with_what_run_was_told(tmp_path: Path) -> None:
