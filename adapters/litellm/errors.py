@@ -1,5 +1,6 @@
 """From what LiteLLM raises to one status of the contract: by the status it carries, by class only where that lies."""
 
+import re
 from collections.abc import Mapping
 
 from dep_mcp.models.retry_after import retry_after_s
@@ -63,6 +64,9 @@ _CODES: Mapping[str, int] = {
 }
 """What the body's own code says more exactly than the status it came with."""
 
+_PREFIX = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Exception|Timeout): ?|\w+Exception - ?)+")
+"""The library's own class names before what the provider said."""
+
 _DROPPED = (
     "connection error",
     "server disconnected",
@@ -79,8 +83,12 @@ def translate(error: Exception) -> ModelCallError:
     """The error of the contract; its detail is what the provider said, without prompt and key."""
     headers = getattr(error, "litellm_response_headers", None)
     wait_s = retry_after_s(headers) if isinstance(headers, Mapping) else None
-    detail = str(getattr(error, "message", "") or error).replace("litellm.", "")[:500]
-    return ModelCallError(f"{type(error).__name__}: {detail}", _status(error), retry_after_s=wait_s)
+    said = str(getattr(error, "message", "") or error)
+    detail = _PREFIX.sub("", " ".join(said.split()))[:300]
+    status = _status(error)
+    if "connection error" in said.lower():
+        detail = f"the provider can't be reached ({detail}): check the network and the address"
+    return ModelCallError(detail, status, retry_after_s=wait_s)
 
 
 def _status(error: Exception) -> int:

@@ -15,7 +15,9 @@ START_TIMEOUT_S = 150.0
 STOP_TIMEOUT_S = 5.0
 
 
-def command(card: ModelCard, *, cache_dir: Path, say: Callable[[str], None], port: int = 0) -> list[str]:
+def command(
+    card: ModelCard, *, cache_dir: Path, log_path: Path, say: Callable[[str], None], port: int = 0
+) -> list[str]:
     """The command line of a card's server; fetches its weights where they are missing.
 
     Raises:
@@ -26,7 +28,9 @@ def command(card: ModelCard, *, cache_dir: Path, say: Callable[[str], None], por
         raise ModelCallError(msg, 404)
     model = find(card.weights, cache_dir=cache_dir, say=say)
     module = "dep_mcp.adapters.llamacpp.server"
-    return [sys.executable, "-m", module, "--model", str(model), "--alias", card.model, "--port", str(port)]
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    served = ["--model", str(model), "--alias", card.model, "--port", str(port), "--log", str(log_path)]
+    return [sys.executable, "-m", module, *served]
 
 
 @asynccontextmanager
@@ -41,13 +45,10 @@ async def serve(
         DataError: The weights can't be had.
         ModelCallError: 503: the server didn't start; the message says why, or where its log is.
     """
-    arguments = await asyncio.to_thread(command, card, cache_dir=cache_dir, say=say)
-    log_path.parent.mkdir(parents=True, exist_ok=True)
+    arguments = await asyncio.to_thread(command, card, cache_dir=cache_dir, log_path=log_path, say=say)
     process = await asyncio.create_subprocess_exec(
         *arguments,
         "--exit-with-stdin",
-        "--log",
-        str(log_path),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -68,10 +69,19 @@ async def _address(process: asyncio.subprocess.Process, log_path: Path) -> str:
     except TimeoutError:
         line = b""
     if not line:
-        said = (await process.stderr.read()).decode(errors="replace").strip() if process.returncode else ""
+        said = (await process.stderr.read()).decode(errors="replace").strip() if await _ended(process) else ""
         msg = f"the server of the local model didn't start: {said or f'see {log_path}'}"
         raise ModelCallError(msg, 503)
     return str(json.loads(line)["api_base"])
+
+
+async def _ended(process: asyncio.subprocess.Process) -> bool:
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

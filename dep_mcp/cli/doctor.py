@@ -19,9 +19,9 @@ _LOW_DISK_GB = 5
 
 
 class Finding(NamedTuple):
-    """One line: whether it is well, what was looked at, what was found."""
+    """One line: whether it is well (`None` where it is only worth knowing), what was looked at, what was found."""
 
-    well: bool
+    well: bool | None
     what: str
     found: str
 
@@ -30,8 +30,9 @@ async def examine(host: Host) -> int:
     """Print every finding; return 0 when an evaluation with a local model can run, else 2."""
     well = True
     async for finding in _findings(host):
-        well = well and finding.well
-        views.out().print(f"{'ok     ' if finding.well else 'MISSING'} {finding.what}: {finding.found}", markup=False)
+        well = well and finding.well is not False
+        mark = {True: "ok     ", False: "MISSING", None: "note   "}[finding.well]
+        views.out().print(f"{mark} {finding.what}: {finding.found}", markup=False)
     return 0 if well else 2
 
 
@@ -49,11 +50,12 @@ async def _findings(host: Host) -> AsyncIterator[Finding]:
         if card.api_key_env is None:
             yield Finding(True, f"model {name}", "needs no key")
         else:
-            there = "set" if secret(card.api_key_env) else f"no key: set {card.api_key_env} to use it"
-            yield Finding(True, f"model {name}", there)
+            there = bool(secret(card.api_key_env))
+            found = "key set" if there else f"no key: set {card.api_key_env} to use it"
+            yield Finding(there or None, f"model {name}", found)
     for name, benchmark in sorted(host.catalogue.benchmarks().items()):
         needs = ", ".join(file.name for file in benchmark.card.data)
-        yield Finding(True, f"benchmark {name}", f"needs {needs}" if needs else "needs no data")
+        yield Finding(None if needs else True, f"benchmark {name}", f"needs {needs}" if needs else "needs no data")
 
 
 async def _sealed(host: Host, image: str) -> str:

@@ -110,8 +110,8 @@ async def resume(host: Host, prefix: str, data: Sequence[Path]) -> Outcome:
     await host.runtime.ping()
     await host.runtime.reap()
     image = await host.current_image(evaluation.settings, list(data))
-    evaluation = await host.orchestrator.reopen(evaluation, card, image)
-    async with _called(host, card) as caller:
+    async with _called(host, card) as caller:  # a missing key or a dead endpoint changes nothing
+        evaluation = await host.orchestrator.reopen(evaluation, card, image)
         return await _evaluate(host, evaluation, caller)
 
 
@@ -149,11 +149,11 @@ async def _evaluate(host: Host, evaluation: Evaluation, caller: Caller) -> Outco
 
     caller.on_fault = on_fault
     settings = evaluation.settings
-    err().print(f"evaluation {evaluation.evaluation_id}: {settings.model.name} on {settings.benchmark}")
+    title = f"{settings.model.name} on {settings.benchmark}" + (f":{settings.task}" if settings.task else "")
+    err().print(f"evaluation {evaluation.evaluation_id}: {title}")
     log.info("running", settings=settings.model_dump(mode="json"))
     try:
         endpoint = await host.orchestrator.endpoint(evaluation, lambda event, text: log.info(event, text=text))
-        title = f"{settings.model.name} on {settings.benchmark}"
         async with host.orchestrator.held(evaluation), shown(title, progress, caller.window), endpoint:
             runner = Runner(evaluation, endpoint=endpoint, journal=host.store, caller=caller, progress=progress)
             with _pausing(runner, caller):
@@ -164,6 +164,7 @@ async def _evaluate(host: Host, evaluation: Evaluation, caller: Caller) -> Outco
         await _finish(host, evaluation, error)
     except asyncio.CancelledError:
         await asyncio.shield(_finish(host, evaluation, EvaluationPausedError("interrupted")))
+        err().print(f"what was answered is kept; go on with: dep-mcp resume {evaluation.evaluation_id}")
         raise
     evaluation = await host.store.evaluation(evaluation.evaluation_id)
     log.info(evaluation.state, cause=evaluation.cause, report=report and report.model_dump(mode="json"))

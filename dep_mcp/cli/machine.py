@@ -52,7 +52,13 @@ def model_serve(*, name: str, port: int) -> None:
     if card.serve is None:
         msg = f"{name} isn't a local model: it is called at {card.api_base or 'its provider'}"
         raise UsageError(msg)
-    arguments = command(card, cache_dir=settings.weights, say=lambda text: click.echo(text, err=True), port=port)
+    arguments = command(
+        card,
+        cache_dir=settings.weights,
+        log_path=settings.logs / "llamacpp.log",
+        say=lambda text: click.echo(text, err=True),
+        port=port,
+    )
     os.execv(arguments[0], arguments)  # noqa: S606 (our own interpreter): one process, so that signals reach the server
 
 
@@ -88,5 +94,7 @@ def data_pull(*, benchmark: str) -> None:
 
     settings = HostSettings.read()
     folder, _ = Catalogue(settings.plugins).resolve(benchmark)
+    if not folder.card.data:
+        click.echo(f"{folder.card.name} needs no data", err=True)
     for path in pull(folder.card, settings.data / folder.card.name, say=lambda text: click.echo(text, err=True)):
         click.echo(path)

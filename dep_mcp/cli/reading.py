@@ -44,7 +44,8 @@ async def document(host: "Host", evaluation_id: str) -> dict[str, Any]:
 @click.command()
 @click.argument("evaluation")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-def show(*, evaluation: str, as_json: bool) -> None:
+@click.option("--answers", is_flag=True, help="Print the recorded answers instead, one JSON object a line.")
+def show(*, evaluation: str, as_json: bool, answers: bool) -> None:
     """Print an EVALUATION: score, settings, history.
 
     EVALUATION is its id, or the end of it. Failures are listed one by one.
@@ -53,6 +54,11 @@ def show(*, evaluation: str, as_json: bool) -> None:
 
     async def work(host: "Host") -> None:
         found = await host.store.evaluation(evaluation)
+        if answers:
+            async for records in host.store.journal(found.evaluation_id):
+                for record in records:
+                    click.echo(record.model_dump_json())
+            return
         if as_json:
             click.echo(json.dumps(await document(host, found.evaluation_id), indent=2))
             return
@@ -158,6 +164,7 @@ def ls_evaluations() -> None:
             (evaluation, await host.store.report(evaluation.evaluation_id))
             for evaluation in await host.store.evaluations()
         ]
-        views.out().print(views.evaluations(found) if found else "no evaluation yet")
+        console = views.out()
+        console.print(views.evaluations(found, console.width) if found else "no evaluation yet")
 
     with_host(work)

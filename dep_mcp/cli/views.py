@@ -9,6 +9,9 @@ from rich.table import Table
 from dep_mcp.protocol import Estimate, Evaluation, ScoreReport
 from dep_mcp.results import Standing, Totals
 
+WIDE = 140
+"""Columns from which a table holds whole evaluation ids."""
+
 
 def out() -> Console:
     """The console of results; wide enough in a pipe that no id is cut."""
@@ -91,34 +94,26 @@ def _failures(report: ScoreReport) -> str:
     return text
 
 
+_TITLE = "Leaderboard: the newest evaluation of each model; failures count as wrong"
+
+
 def leaderboard(standings: Sequence[Standing]) -> Table:
     """The leaderboard, benchmark after benchmark."""
-    table = Table(title="Leaderboard (failures count as wrong)", title_justify="left")
-    for name, justify in (
-        ("benchmark", "left"),
-        ("rank", "right"),
-        ("model", "left"),
-        ("score", "right"),
-        ("95 % interval", "left"),
-        ("n", "right"),
-        ("failed", "right"),
-        ("evaluation", "left"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's Literal of words
+    columns = ("benchmark", "rank", "model", "score", "95 % interval", "n", "failed", "evaluation")
+    table = _table(columns, narrow=("benchmark", "model"), title=_TITLE)
     before: object = None
     for standing in standings:
         report, evaluation = standing.report, standing.evaluation
         name = benchmark_name(evaluation) + ("" if standing.board[3] is None else f" (limit {standing.board[3]})")
         if before not in (None, standing.board):
             table.add_section()
-        interval = report.overall
         table.add_row(
             "" if standing.board == before else name,
             str(standing.rank),
             evaluation.settings.model.name,
             f"{report.ranked:.3f}",
-            "" if interval.low is None else f"{interval.low:.3f} to {interval.high:.3f}",
-            str(interval.n),
+            _interval(report),
+            str(report.overall.n),
             str(report.counts.failed),
             f"…{evaluation.evaluation_id[-8:]}",
         )
@@ -126,21 +121,39 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
     return table
 
 
-def evaluations(found: Sequence[tuple[Evaluation, ScoreReport | None]]) -> Table:
-    """Evaluations, newest first."""
-    table = Table()
-    for name in ("evaluation", "state", "benchmark", "model", "score", "created (UTC)"):
-        table.add_column(name, no_wrap=True)
+def _interval(report: ScoreReport) -> str:
+    """The interval; where calls failed, the bounds instead, since the interval is of what was scored."""
+    if report.counts.failed:
+        return f"bounds {report.ranked:.3f} to {report.upper:.3f}"
+    overall = report.overall
+    return "" if overall.low is None else f"{overall.low:.3f} to {overall.high:.3f}"
+
+
+def evaluations(found: Sequence[tuple[Evaluation, ScoreReport | None]], width: int) -> Table:
+    """Evaluations, newest first; on a narrow terminal by the end of their ids, which all commands take."""
+    columns = ("evaluation", "state", "benchmark", "model", "score", "created (UTC)")
+    table = _table(columns, narrow=("benchmark", "model"))
     for evaluation, report in found:
         value = None if report is None else report.overall.value
+        whole = evaluation.evaluation_id
         table.add_row(
-            evaluation.evaluation_id,
+            whole if width >= WIDE else f"…{whole[-8:]}",
             evaluation.state,
             benchmark_name(evaluation),
             evaluation.settings.model.name,
             "" if value is None else f"{value:.3f}",
             f"{evaluation.created_at:%Y-%m-%d %H:%M}",
         )
+    return table
+
+
+def _table(columns: Sequence[str], *, narrow: Sequence[str], title: str | None = None) -> Table:
+    """A table in which only the narrow columns give way on a narrow terminal."""
+    table = Table(title=title, title_justify="left")
+    for name in columns:
+        gives_way = name in narrow
+        table.add_column(name, no_wrap=True, min_width=6 if gives_way else len(name), ratio=None)
+        table.columns[-1].overflow = "ellipsis" if gives_way else "fold"
     return table
 
 

@@ -45,16 +45,8 @@ class SubjectClient:
         self._evaluation_id = evaluation_id
 
     async def describe(self) -> Description:
-        """What the benchmark says of itself.
-
-        Raises:
-            DepError: It speaks another major version of the protocol.
-        """
-        description = await _call(self._client, "describe", Describe(), Description)
-        if description.protocol.split(".")[0] != PROTOCOL_VERSION.split(".")[0]:
-            msg = f"the benchmark speaks protocol {description.protocol}, this client {PROTOCOL_VERSION}: rebuild it"
-            raise DepError(msg)
-        return description
+        """What the benchmark says of itself; see `OperatorClient.describe`."""
+        return await _describe(self._client)
 
     async def get_items(self, cursor: str | None = None) -> ItemPage:
         """One page of items."""
@@ -82,6 +74,14 @@ class OperatorClient:
     async def open(self, opening: Open) -> Opened:
         """Fix the item set of the evaluation."""
         return await _call(self._client, "open", opening, Opened)
+
+    async def describe(self) -> Description:
+        """What the benchmark says of itself.
+
+        Raises:
+            DepError: It speaks another major version of the protocol.
+        """
+        return await _describe(self._client)
 
     def subject(self, evaluation_id: str) -> SubjectClient:
         """The subject's side of the same connection."""
@@ -112,6 +112,14 @@ def _only(group: BaseExceptionGroup) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+async def _describe(client: "Client") -> Description:
+    description = await _call(client, "describe", Describe(), Description)
+    if description.protocol.split(".")[0] != PROTOCOL_VERSION.split(".")[0]:
+        msg = f"the benchmark speaks protocol {description.protocol}, this client {PROTOCOL_VERSION}: rebuild it"
+        raise DepError(msg)
+    return description
 
 
 async def _call(client: "Client", tool: str, arguments: WireModel, kind: type[Result]) -> Result:

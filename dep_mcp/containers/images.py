@@ -171,7 +171,9 @@ class ImageBuilder:
         if problem is not None:
             shown = "\n  ".join(output.last())
             message = f"building {tag} failed: {problem}\n  {shown}\n"
-            raise ImageBuildError(message + f"Mend the Dockerfile of {spec.name}, or what it installs.")
+            raise ImageBuildError(
+                message + "Mend what these lines name: the benchmark's code, its data, or its requirements.txt."
+            )
 
 
 class BuildOutput:

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Protocol
 
 from dep_mcp import __version__
+from dep_mcp.client import connect, line_transport
 from dep_mcp.containers import ContainerRuntime, ContainerSpec, Image
 from dep_mcp.orchestrator.catalogue import BenchmarkFolder, build_spec, find_data
 from dep_mcp.orchestrator.endpoint import SealedEndpoint
@@ -28,7 +30,7 @@ from dep_mcp.protocol import (
     new_evaluation_id,
     new_seed,
 )
-from dep_mcp.protocol.errors import ResumeRefusedError, UsageError
+from dep_mcp.protocol.errors import ResumeRefusedError, UnknownNameError, UsageError
 
 RENEWAL_S = 15.0
 """How often a running evaluation renews its lease."""
@@ -119,11 +121,25 @@ class Orchestrator:
         Raises:
             DataError: A data file is missing or isn't the one pinned.
             ImageBuildError: The build failed.
+            UnknownNameError: No task of that name; lists the nearest.
         """
         files = find_data(benchmark, data)
         base = await self._runtime.base_image(base_image)
         image = await self._runtime.ensure_image(build_spec(benchmark, files, base))
+        if task is not None:
+            await self._check_task(benchmark, task, image)
         return Prepared(benchmark=benchmark, task=task, image=image)
+
+    async def _check_task(self, benchmark: BenchmarkFolder, task: str, image: Image) -> None:
+        """Ask the benchmark itself for its tasks, before an evaluation of a misspelt one exists."""
+        resources = benchmark.card.resources
+        spec = ContainerSpec(image=image.digest, labels={}, memory_mb=resources.memory_mb, cpus=resources.cpus)
+        async with self._runtime.start(spec) as container, connect(line_transport(container)) as operator:
+            tasks = (await operator.describe()).tasks
+        if task not in tasks:
+            near = ", ".join(get_close_matches(task, tasks, 3, 0.4)) or ", ".join(tasks[:10]) or "it has none"
+            msg = f"{benchmark.card.name} has no task {task!r}; nearest: {near}"
+            raise UnknownNameError(msg)
 
     async def create(
         self,

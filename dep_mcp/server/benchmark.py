@@ -80,7 +80,8 @@ class Benchmark:
 
     def items(self, draw: Draw) -> Iterable[SealedItem]:
         """Yield every item with its target, in a fixed order."""
-        raise NotImplementedError
+        msg = f"{type(self).__name__} in benchmark.py defines no items(self, draw)"
+        raise NotImplementedError(msg)
 
     def tasks(self) -> Sequence[str]:
         """Names that a user may choose from as `benchmark:task`; for indexed items, their sub-tasks."""

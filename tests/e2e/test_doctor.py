@@ -11,7 +11,7 @@ def test_doctor_inspects_a_real_container(cli: Any) -> None:
     ended = cli("doctor", OPENAI_API_KEY="sk-never-print-me")
     assert ended.returncode == 0, ended.stdout
     assert "ok      isolation: a container was started and inspected" in ended.stdout
-    assert "model gpt-4o-mini: set" in ended.stdout
+    assert "model gpt-4o-mini: key set" in ended.stdout
     assert "sk-never-print-me" not in ended.stdout
 
 

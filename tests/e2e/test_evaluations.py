@@ -186,3 +186,19 @@ async def test_a_full_disk_pauses_and_loses_nothing(cli: Cli, small_disk: Path) 
         counters = await provider.counters()
     assert json.loads(resumed.stdout)[0]["report"]["counts"]["scored"] == 300
     assert counters["requests"] - 300 <= 8  # what was in flight, or answered and not yet on the disk
+
+
+async def test_a_resume_that_cant_begin_changes_nothing(cli: Cli, toy_answers: Path) -> None:
+    """The endpoint is asked before the evaluation is said to run."""
+    async with faulty_provider(latency_s=0.05, answers=str(toy_answers)) as provider:
+        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        while (await provider.counters())["answered"] < 10:
+            await asyncio.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        await asyncio.to_thread(process.communicate)
+    refused = cli("resume", last(cli))
+    assert refused.returncode == 2
+    assert "nothing answers" in refused.stderr
+    (document,) = cli.documents("show", last(cli))
+    assert document["evaluation"]["state"] == "paused"
+    assert '"text":"target-' in cli("show", last(cli), "--answers").stdout

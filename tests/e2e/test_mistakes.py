@@ -114,3 +114,12 @@ def test_a_missing_key_is_named_before_anything_begins(cli: Any) -> None:
     ended = cli("run", "-b", "toy", "-m", "openai/gpt-4o-mini", OPENAI_API_KEY="")
     assert ended.returncode == 2
     assert "OPENAI_API_KEY" in ended.stderr
+
+
+@pytest.mark.docker
+def test_a_misspelt_task_begins_no_evaluation(cli: Any) -> None:
+    """Only the benchmark knows its tasks, so it is asked before an evaluation exists."""
+    ended = cli("run", "-b", "reasoning_gym:chain_sm", "-m", "smollm2-135m")
+    assert ended.returncode == 2
+    assert "chain_sum" in ended.stderr
+    assert cli("ls", "evaluations").stdout.strip() == "no evaluation yet"

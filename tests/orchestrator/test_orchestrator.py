@@ -93,8 +93,8 @@ async def test_missing_data_ends_before_an_image_is_built(tmp_path: Path) -> Non
     async with Store.open(tmp_path / "store.sqlite") as store:
         with pytest.raises(DataError):
             await of(store).prepare(read_folder(tmp_path), None, data=[], base_image=None)
-        made = await of(store).prepare(read_folder(toy_folder()), "even", data=[], base_image=None)
-    assert (made.task, made.image.tag) == ("even", "benchmark-toy")
+        made = await of(store).prepare(read_folder(toy_folder()), None, data=[], base_image=None)
+    assert (made.task, made.image.tag) == (None, "benchmark-toy")
 
 
 # -- reopen
