@@ -1,7 +1,11 @@
 """Reasoning Gym (Stojanovski et al. 2025): verified procedural tasks, fresh from a secret seed."""
 
+import ast
+import inspect
 import json
 import random
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
@@ -44,6 +48,32 @@ def entry(task: str, seed: int, size: int, config: str, index: int) -> dict[str,
     return cast("dict[str, Any]", dataset(task, seed, size, config)[index])
 
 
+_EVALUATES = re.compile(r"(?<!literal_)\beval\(|\bexec\(|parse_expr\(|sympify\(|simplify\(|\bS\(")
+_NAME = re.compile(r"[^\W\d]\w*")
+_ATTRIBUTE = re.compile(r"\.\s*[^\W\d]")
+_KNOWN = frozenset({"sin", "cos", "tan", "exp", "log", "ln", "sqrt", "pi", "True", "False", "and", "or", "not"})
+
+
+@lru_cache(maxsize=128)
+def evaluates(task: str) -> bool:
+    """Whether a task's verifier may run its answer as Python: some call `eval`, or SymPy's parser, which does."""
+    return _EVALUATES.search(inspect.getsource(sys.modules[DATASETS[task][0].__module__])) is not None
+
+
+def harmless(answer: str) -> bool:
+    """Whether a text is a literal, or an expression of numbers, single letters and known functions only."""
+    try:
+        ast.literal_eval(answer)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        quiet = not any(mark in answer for mark in ("'", '"', "\\", "@", ";", ":=", "_"))
+        return (
+            quiet
+            and not _ATTRIBUTE.search(answer)
+            and all(len(name) == 1 or name in _KNOWN for name in _NAME.findall(answer))
+        )
+    return True
+
+
 def verify(answer: str, target: Target) -> float:
     """1 where the library's verifier gives full credit to the answer, or to the short answer at its end, else 0.
 
@@ -53,6 +83,8 @@ def verify(answer: str, target: Target) -> float:
     entries, right = dataset(where["task"], where["seed"], where["size"], where["config"]), entry(**where)
     fault: Exception | None = None
     for reading in dict.fromkeys((answer_tag(answer), short_answer(answer))):
+        if evaluates(where["task"]) and not harmless(reading):
+            continue  # it is no answer to such a task, and the verifier would run it
         try:
             if entries.score_answer(answer=reading, entry=right) >= 1.0:
                 return 1.0

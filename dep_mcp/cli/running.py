@@ -96,7 +96,7 @@ async def _report(host: "Host", outcomes: "list[Outcome]", *, as_json: bool) -> 
     for outcome in outcomes:
         if outcome.error is not None:
             _explain(outcome)
-    if EvaluationState.PAUSED in states:
+    if states & {EvaluationState.PAUSED, EvaluationState.RUNNING}:  # running: a full disk couldn't take `paused`
         return EXIT_PAUSED
     return 0 if states <= {EvaluationState.COMPLETED} else EXIT_FAILED
 

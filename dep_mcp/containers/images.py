@@ -19,6 +19,7 @@ from dep_mcp.protocol.errors import EngineError, ImageBuildError
 
 CONTENT_LABEL = "org.dep-mcp.content"
 BASE_LABEL = "org.dep-mcp.base"
+BASE_NAME = "dep-mcp/base:"
 BASE_ARG = "BASE_IMAGE"
 OFFICIAL_BASE = "python:3.11-slim-bookworm"
 PULL_TIMEOUT_S = 300.0
@@ -89,7 +90,7 @@ async def base_image(engine: ImageEngine, explicit: str | None = None) -> Found:
         return found
     if explicit is None:
         for found in await engine.labelled_images(BASE_LABEL):
-            if found.tags and CONTENT_LABEL not in found.labels:  # images inherit the labels of their base
+            if any(tag.startswith(BASE_NAME) for tag in found.tags):  # images inherit the labels of their base
                 return found
     try:
         await engine.pull(name, timeout_s=PULL_TIMEOUT_S)

@@ -45,16 +45,18 @@ class EvaluationStore(Protocol):
     async def evaluation(self, prefix: str) -> Evaluation:
         """One evaluation."""
 
-    async def transition(self, evaluation_id: str, state: EvaluationState, cause: str) -> None:
-        """Move it to another state."""
+    async def transition(
+        self, evaluation_id: str, state: EvaluationState, cause: str, *, owner: str | None = None
+    ) -> None:
+        """Move it to another state, if its owner still holds it."""
 
-    async def complete(self, evaluation_id: str, report: ScoreReport) -> None:
+    async def complete(self, evaluation_id: str, report: ScoreReport, *, owner: str | None = None) -> None:
         """Record the score and close it."""
 
     async def claim(self, evaluation_id: str, owner: str, dead: Callable[[str], bool]) -> None:
         """Make this process its only runner."""
 
-    async def release(self, evaluation_id: str) -> None:
+    async def release(self, evaluation_id: str, owner: str) -> None:
         """Give the claim back."""
 
     async def seed(self, evaluation_id: str) -> str:
@@ -254,13 +256,13 @@ class Orchestrator:
 
     async def finish(self, evaluation: Evaluation, state: EvaluationState, cause: str) -> None:
         """Pause or fail an evaluation, and let other processes take it up."""
-        await self._store.transition(evaluation.evaluation_id, state, cause)
-        await self._store.release(evaluation.evaluation_id)
+        await self._store.transition(evaluation.evaluation_id, state, cause, owner=self._owner)
+        await self._store.release(evaluation.evaluation_id, self._owner)
 
     async def complete(self, evaluation: Evaluation, report: ScoreReport) -> None:
         """Record the score and close the evaluation."""
-        await self._store.complete(evaluation.evaluation_id, report)
-        await self._store.release(evaluation.evaluation_id)
+        await self._store.complete(evaluation.evaluation_id, report, owner=self._owner)
+        await self._store.release(evaluation.evaluation_id, self._owner)
 
 
 def require(model: ModelCard, request: RequestKind, benchmark: str) -> None:

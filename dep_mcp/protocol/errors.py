@@ -12,6 +12,7 @@
     │   ├── WrongEvaluationError      wrong_evaluation     404
     │   ├── UnknownItemError          unknown_item         404
     │   ├── SubmissionConflictError   submission_conflict  409  write-once: another answer is there
+    │   ├── UnfitAnswerError          unfit_answer         422  not the kind of answer that the item asks for
     │   ├── EvaluationClosedError     evaluation_closed    409  scored: no submission any more
     │   └── BadCursorError            bad_cursor           400
     ├── EngineError                   engine_unavailable   503  no container engine answers
@@ -127,6 +128,12 @@ class SubmissionConflictError(SealError):
     """Submissions are write-once, and another answer is there."""
 
     status, code = 409, "submission_conflict"
+
+
+class UnfitAnswerError(SealError):
+    """The answer isn't of the kind that the item asks for: text, or one log-likelihood per option."""
+
+    status, code = 422, "unfit_answer"
 
 
 class EvaluationClosedError(SealError):

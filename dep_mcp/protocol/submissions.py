@@ -20,7 +20,7 @@ class TextAnswer(WireModel):
 
     kind: Literal["text"] = "text"
     text: Annotated[str, StringConstraints(max_length=1024 * 1024), BeforeValidator(_encodable)]
-    finish_reason: str | None = None
+    finish_reason: Annotated[str, StringConstraints(max_length=200)] | None = None
     """As the provider said it: `stop`, `length`, `content_filter`…"""
 
 
@@ -44,7 +44,7 @@ class DeclaredFailure(WireModel):
     """No answer could be had: the status of the contract in which the last attempt ended."""
 
     kind: Literal["failure"] = "failure"
-    status: int
+    status: Annotated[int, Field(ge=400, le=599, strict=True)]
 
 
 Answer = Annotated[TextAnswer | ChoiceAnswer | DeclaredFailure, Field(discriminator="kind")]
@@ -54,7 +54,7 @@ class Submission(WireModel):
     """An answer (or a declared failure) bound to an item and an epoch."""
 
     item_id: ItemId
-    epoch: Annotated[int, Field(ge=1)] = 1
+    epoch: Annotated[int, Field(ge=1, strict=True)] = 1
     answer: Answer
 
     def digest(self) -> bytes:

@@ -59,6 +59,12 @@ def evaluations(db: sqlite3.Connection) -> list[Evaluation]:
     return [_evaluation(row) for row in db.execute(f"SELECT {_COLUMNS} FROM evaluations ORDER BY evaluation_id DESC")]
 
 
+def held_by(db: sqlite3.Connection, evaluation_id: str, owner: str | None) -> bool:
+    """Whether a process holds an evaluation; always, where none is named."""
+    query = "SELECT owner FROM evaluations WHERE evaluation_id = ?"
+    return owner is None or db.execute(query, (evaluation_id,)).fetchone()[0] == owner
+
+
 def seed(db: sqlite3.Connection, evaluation_id: str) -> str:
     """The secret seed."""
     return str(db.execute("SELECT seed FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()[0])

@@ -95,8 +95,16 @@ class Store:
 
         await self._do(work)
 
-    async def transition(self, evaluation_id: str, state: EvaluationState, cause: str) -> None:
+    async def transition(
+        self, evaluation_id: str, state: EvaluationState, cause: str, *, owner: str | None = None
+    ) -> None:
         """Move an evaluation to another state and record why; the same state again is nothing.
+
+        Args:
+            evaluation_id: Which.
+            state: To become.
+            cause: Why.
+            owner: Only if this process still holds the lease; another one that took over is left alone.
 
         Raises:
             UsageError: The life cycle has no such transition.
@@ -105,7 +113,7 @@ class Store:
 
         def work(db: sqlite3.Connection) -> None:
             current = rows.evaluation(db, evaluation_id).state
-            if state is current:
+            if state is current or not rows.held_by(db, evaluation_id, owner):
                 return
             if state not in TRANSITIONS[current]:
                 msg = f"evaluation {evaluation_id} is {current}: it can't become {state}"
@@ -145,11 +153,10 @@ class Store:
 
         await self._do(work)
 
-    async def release(self, evaluation_id: str) -> None:
-        """Give the claim back."""
-        await self._do(
-            lambda db: db.execute("UPDATE evaluations SET owner = NULL WHERE evaluation_id = ?", (evaluation_id,))
-        )
+    async def release(self, evaluation_id: str, owner: str) -> None:
+        """Give the claim back; nothing where another process has taken over."""
+        query = "UPDATE evaluations SET owner = NULL WHERE evaluation_id = ? AND owner = ?"
+        await self._do(lambda db: db.execute(query, (evaluation_id, owner)))
 
     async def fix_items(self, evaluation_id: str, opened: Opened) -> None:
         """Record the item set that `open` fixed, durably.
@@ -170,11 +177,18 @@ class Store:
 
         await self._do(work)
 
-    async def complete(self, evaluation_id: str, report: ScoreReport) -> None:
-        """Record the score and close the evaluation, in one transaction."""
+    async def complete(self, evaluation_id: str, report: ScoreReport, *, owner: str | None = None) -> None:
+        """Record the score and close the evaluation, in one transaction.
+
+        Raises:
+            UsageError: Another process has taken it over.
+        """
         now = _now()
 
         def work(db: sqlite3.Connection) -> None:
+            if not rows.held_by(db, evaluation_id, owner):
+                msg = f"evaluation {evaluation_id} was taken over by another process, which goes on with it"
+                raise UsageError(msg)
             db.execute(
                 "UPDATE evaluations SET state = 'completed', cause = 'scored', updated_at = ?, report = ?"
                 " WHERE evaluation_id = ?",

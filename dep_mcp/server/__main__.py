@@ -1,6 +1,7 @@
 """Entry point inside an image: `python -m dep_mcp.server index|serve FOLDER`."""
 
 import asyncio
+import ctypes
 import sys
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from dep_mcp.protocol.errors import DepError
 from dep_mcp.server.app import create_app
 from dep_mcp.server.loading import index, load_session
 
+_PR_SET_DUMPABLE = 4
+
 
 async def serve(folder: Path) -> None:
     """Serve MCP on standard input and output until the input ends."""
+    # Closes this process's memory and descriptors in /proc to its own user, so also to a scorer's child.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     app = create_app(load_session(folder))
     async with stdio_server() as (read, write):
         await app.run(read, write, app.create_initialization_options())

@@ -30,7 +30,6 @@ class Guard:
     def __init__(self, scorer: Scorer, *, timeout_s: float = TIMEOUT_S) -> None:
         self._scorer = scorer
         self._timeout_s = timeout_s
-        self._child: tuple[multiprocessing.Process, Connection] | None = None
 
     def score(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float | None:
         """Judge one answer."""
@@ -44,28 +43,24 @@ class Guard:
         return _judge(self._scorer, answer, target)
 
     def _isolated(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> _Verdict:
-        process, pipe = self._child or self._start()
-        try:
-            pipe.send((answer, target))
-            if pipe.poll(self._timeout_s):
-                verdict: _Verdict = pipe.recv()
-                return verdict
-        except (EOFError, OSError):
-            pass  # the child died on this answer: the verdict is None, and the next answer gets another child
-        process.kill()
-        process.join()
-        pipe.close()
-        self._child = None
-        return None, ""
-
-    def _start(self) -> tuple[multiprocessing.Process, Connection]:
+        """A fresh child for each answer: what one text did to its process can't touch the next verdict."""
         context = multiprocessing.get_context("fork")  # the scorer is a closure over an imported module
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(self._scorer, theirs, ours), daemon=True)
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_serve, args=(self._scorer, answer, target, theirs), daemon=True)
         process.start()
         theirs.close()
-        self._child = process, ours  # type: ignore[assignment]  # a ForkProcess is a Process
-        return self._child  # type: ignore[return-value]
+        try:
+            if ours.poll(self._timeout_s):
+                verdict: _Verdict = ours.recv()
+                return verdict
+        except (EOFError, OSError):
+            pass  # the child died on this answer
+        finally:
+            process.kill()
+            process.join()
+            process.close()
+            ours.close()
+        return None, ""
 
 
 def _judge(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target) -> _Verdict:
@@ -75,15 +70,12 @@ def _judge(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target) ->
         return None, type(error).__name__  # never its message, which may quote a target
 
 
-def _serve(scorer: Scorer, pipe: Connection, parents_end: Connection) -> None:
-    parents_end.close()  # or the child would keep its own pipe open and never see the parent go
+def _serve(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target, pipe: Connection) -> None:
+    verdict_end = pipe.fileno()
+    os.closerange(3, verdict_end)  # the wire's descriptors among them
+    os.closerange(verdict_end + 1, 256)
     sink = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(sink, descriptor)
     sys.stdout = sys.stderr = os.fdopen(sink, "w", encoding="utf-8", errors="replace")
-    while True:
-        try:
-            answer, target = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(_judge(scorer, answer, target))
+    pipe.send(_judge(scorer, answer, target))

@@ -7,6 +7,7 @@ from dep_mcp.metrics import estimate
 from dep_mcp.protocol import (
     PAGE_BYTES,
     PAGE_ITEMS,
+    ChoiceAnswer,
     Counts,
     DeclaredFailure,
     Description,
@@ -33,6 +34,7 @@ from dep_mcp.protocol.errors import (
     EvaluationClosedError,
     NotOpenError,
     SealError,
+    UnfitAnswerError,
     UnknownItemError,
     UnknownNameError,
     WrongEvaluationError,
@@ -192,6 +194,10 @@ class SealedSession:
         if isinstance(answer, DeclaredFailure):
             self._ledger.write(slot, digest, Entry.FAILED)
             return False
+        options = len(self._bundle.item(number).options)
+        if options != (len(answer.log_likelihoods) if isinstance(answer, ChoiceAnswer) else 0):
+            msg = f"the item asks for {f'{options} log-likelihoods' if options else 'text'}"
+            raise UnfitAnswerError(msg)
         score = self._guard.score(answer, self._bundle.target(number))
         self._ledger.write(slot, digest, Entry.SCORER_ERROR if score is None else Entry.SCORED, score or 0.0)
         return False

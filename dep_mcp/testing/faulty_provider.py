@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import signal
+import stat
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -107,7 +108,7 @@ async def _serve(behaviour: Behaviour, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     _print({"port": server.sockets[0].getsockname()[1]})
-    if not sys.stdin.isatty():
+    if stat.S_ISFIFO(os.fstat(sys.stdin.fileno()).st_mode):
         # Dies with whoever holds the other end, even if that one was killed.
         loop.add_reader(sys.stdin.fileno(), _read_until_end, ended)
     await ended.wait()

@@ -157,3 +157,40 @@ async def test_a_replaced_container_generates_the_same_items(task: str) -> None:
             async with runtime.start(spec) as container, connect(line_transport(container)) as operator:
                 digests.add((await operator.open(opening)).items_digest)
     assert len(digests) == 1
+
+
+EXPLOITS = (
+    "[setattr(__import__('dep_mcp.server.guard',fromlist=['x']),'float',lambda v:1.0)]",
+    "[__import__('os').kill(__import__('os').getppid(),9)]",
+    "[open('/proc/'+str(__import__('os').getppid())+'/fd/1','w').write('x')]",
+    "exec(chr(112)+chr(97))",
+    "().__class__.__base__.__subclasses__()",
+    "x.__class__",
+    "<answer>eval(chr(49))</answer>",
+)
+
+
+@pytest.mark.parametrize("task", ["spiral_matrix", "binary_matrix", "countdown", "puzzle24", "simple_integration"])
+async def test_what_a_model_wrote_is_never_run(task: str) -> None:
+    """Some verifiers evaluate their answer as Python: a text could give itself full marks, or end the server."""
+    folder, _ = Catalogue([]).resolve("reasoning_gym")
+    evaluation_id = new_evaluation_id()
+    async with DockerRuntime() as runtime:
+        image = await runtime.ensure_image(build_spec(folder, {}, await runtime.base_image()))
+        spec = ContainerSpec(image=image.digest, labels={}, memory_mb=folder.card.resources.memory_mb)
+        async with runtime.start(spec) as container, connect(line_transport(container)) as operator:
+            opening = Open(evaluation_id=evaluation_id, seed="5eed" * 8, task=task, limit=14)
+            await operator.open(opening)
+            subject = operator.subject(evaluation_id)
+            items = (await subject.get_items()).items
+            texts = (*EXPLOITS, *("I do not know",) * (len(items) - len(EXPLOITS)))
+            await subject.submit(
+                tuple(
+                    Submission(item_id=item.item_id, answer=TextAnswer(text=text))
+                    for item, text in zip(items, texts, strict=True)
+                )
+            )
+            report = (await subject.score()).report
+    assert report is not None
+    assert report.ranked == 0.0
+    assert report.counts.scored == 14

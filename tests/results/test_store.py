@@ -378,8 +378,23 @@ async def test_a_second_runner_is_refused_while_the_first_lives(tmp_path: Path, 
         await store.claim(evaluation_id, "first", lambda _owner: False)
         with pytest.raises(UsageError):
             await store.claim(evaluation_id, "second", lambda _owner: False)
-        await store.release(evaluation_id)
+        await store.release(evaluation_id, "second")
+        with pytest.raises(UsageError):
+            await store.claim(evaluation_id, "second", lambda _owner: False)
+        await store.release(evaluation_id, "first")
         await store.claim(evaluation_id, "second", lambda _owner: False)
+
+
+async def test_a_process_that_lost_its_lease_changes_nothing(tmp_path: Path, settings: MakeSettings) -> None:
+    """It slept, another took over: its late `paused` must not stand over a running evaluation."""
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        evaluation_id = await add(store, settings())
+        await store.claim(evaluation_id, "first", lambda _owner: True)
+        await store.claim(evaluation_id, "second", lambda _owner: True)
+        await store.transition(evaluation_id, EvaluationState.PAUSED, "interrupted", owner="first")
+        assert (await store.evaluation(evaluation_id)).state is EvaluationState.RUNNING
+        await store.transition(evaluation_id, EvaluationState.PAUSED, "interrupted", owner="second")
+        assert (await store.evaluation(evaluation_id)).state is EvaluationState.PAUSED
 
 
 async def test_the_claim_of_a_dead_process_is_taken_at_once(tmp_path: Path, settings: MakeSettings) -> None:

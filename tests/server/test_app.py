@@ -197,10 +197,6 @@ async def test_a_scorer_that_fails_quotes_nothing(
     said = capfd.readouterr()
     assert TARGET.encode() not in left(container)
     assert TARGET not in said.out + said.err
-    if session._guard._child is not None:
-        session._guard._child[0].kill()
-        session._guard._child[0].join()
-        session._guard._child[1].close()
 
 
 async def test_no_message_of_a_whole_session_holds_a_target(

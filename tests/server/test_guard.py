@@ -1,6 +1,7 @@
 """The guard: no text and no scorer can stall, kill or mislead the server."""
 
 import math
+import multiprocessing
 import os
 import sys
 import threading
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from dep_mcp.protocol import TextAnswer
+from dep_mcp.protocol import ChoiceAnswer, TextAnswer
 from dep_mcp.scoring import ExactMatch, Target, Verifier
 from dep_mcp.server.guard import Guard
 
@@ -48,15 +49,8 @@ def misbehave(text: str, target: Target) -> float:  # noqa: C901 (a list of misd
 
 @contextmanager
 def guarding(verify: Callable[[str, Target], float] = misbehave, timeout_s: float = 5.0) -> Iterator[Guard]:
-    guard = Guard(Verifier(verify), timeout_s=timeout_s)
-    try:
-        yield guard
-    finally:
-        if guard._child is not None:
-            process, pipe = guard._child
-            process.kill()
-            process.join()
-            pipe.close()
+    yield Guard(Verifier(verify), timeout_s=timeout_s)
+    assert not multiprocessing.active_children()
 
 
 def judged(guard: Guard, text: str) -> float | None:
@@ -105,22 +99,33 @@ def test_a_scorer_cannot_read_the_wire() -> None:
         assert judged(guard, "read") == 0.0
 
 
-def test_one_child_serves_many_answers() -> None:
-    """A fork for each would cost more than most verdicts."""
-    with guarding(lambda _text, _target: 1 / os.getpid()) as guard:
-        assert len({judged(guard, str(n)) for n in range(20)}) == 1
+def test_each_answer_has_a_process_of_its_own() -> None:
+    """Code that a verifier ran on one answer must not decide the next one's verdict."""
+    seen: list[str] = []
+
+    def remembering(text: str, _target: Target) -> float:
+        seen.append(text)
+        return 1 / len(seen)
+
+    with guarding(remembering) as guard:
+        assert [judged(guard, str(number)) for number in range(3)] == [1.0, 1.0, 1.0]
 
 
-def test_the_child_ends_with_its_server() -> None:
-    """When the server closes its end, or is killed, nothing is left behind."""
-    with guarding() as guard:
-        judged(guard, "right")
-        assert guard._child is not None
-        process, pipe = guard._child
-        guard._child = None
-        pipe.close()
-        process.join(5)
-        assert process.exitcode == 0
+def test_a_scorer_inherits_no_descriptor_but_its_verdict() -> None:
+    """The wire is a private duplicate above the standard three: forged replies could be written to it."""
+
+    def counting(_text: str, _target: Target) -> float:
+        return 1 / len([descriptor for descriptor in range(3, 256) if exists(descriptor)])
+
+    def exists(descriptor: int) -> bool:
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            return False
+        return True
+
+    with guarding(counting) as guard:
+        assert judged(guard, "x") == pytest.approx(1 / 2)  # the verdict's end and the sink
 
 
 class Raising(ExactMatch):
@@ -139,6 +144,12 @@ def test_a_scorer_that_runs_in_place_may_fail_too(text: str, capfd: pytest.Captu
 
 def test_a_scorer_that_runs_in_place_is_called_in_place() -> None:
     """Our own scorers need no child."""
-    guard = Guard(ExactMatch())
-    assert guard.score(TextAnswer(text="4"), "4") == 1.0
-    assert guard._child is None
+    here: list[int] = []
+
+    class Noting(ExactMatch):
+        def score(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> float:
+            here.append(os.getpid())
+            return super().score(answer, target)
+
+    assert Guard(Noting()).score(TextAnswer(text="4"), "4") == 1.0
+    assert here == [os.getpid()]
