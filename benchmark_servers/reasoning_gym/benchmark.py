@@ -50,8 +50,40 @@ def entry(task: str, seed: int, size: int, config: str, index: int) -> dict[str,
 
 _EVALUATES = re.compile(r"(?<!literal_)\beval\(|\bexec\(|parse_expr\(|sympify\(|simplify\(|\bS\(")
 _NAME = re.compile(r"[^\W\d]\w*")
+_WORDS = re.compile(r"[\w\s]*")
 _ATTRIBUTE = re.compile(r"\.\s*[^\W\d]")
-_KNOWN = frozenset({"sin", "cos", "tan", "exp", "log", "ln", "sqrt", "pi", "True", "False", "and", "or", "not"})
+_KNOWN = frozenset(
+    [
+        "sin",
+        "cos",
+        "tan",
+        "sec",
+        "csc",
+        "cot",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "tanh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "exp",
+        "log",
+        "ln",
+        "sqrt",
+        "Abs",
+        "erf",
+        "pi",
+        "Integral",
+        "True",
+        "False",
+        "and",
+        "or",
+        "not",
+    ]
+)
 
 
 @lru_cache(maxsize=128)
@@ -61,7 +93,9 @@ def evaluates(task: str) -> bool:
 
 
 def harmless(answer: str) -> bool:
-    """Whether a text is a literal, or an expression of numbers, single letters and known functions only."""
+    """Whether a text is bare words, a literal, or an expression of numbers, letters and known functions only."""
+    if _WORDS.fullmatch(answer):  # a name that isn't called does nothing
+        return True
     try:
         ast.literal_eval(answer)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -82,7 +116,7 @@ def verify(answer: str, target: Target) -> float:
     where = cast("Mapping[str, Any]", target)
     entries, right = dataset(where["task"], where["seed"], where["size"], where["config"]), entry(**where)
     fault: Exception | None = None
-    for reading in dict.fromkeys((answer_tag(answer), short_answer(answer))):
+    for reading in dict.fromkeys((whole(answer), answer_tag(answer), short_answer(answer))):
         if evaluates(where["task"]) and not harmless(reading):
             continue  # it is no answer to such a task, and the verifier would run it
         try:
