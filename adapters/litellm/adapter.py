@@ -11,15 +11,10 @@ from difflib import get_close_matches
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
-from pydantic import ValidationError
-
 from dep_mcp.adapters.litellm.errors import translate
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Generation, Item, ModelCard, RequestKind, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
-
-_users: set["Adapter"] = set()
-"""Adapters inside their `async with`: the library has one set of connections for all."""
 
 
 class Adapter:
@@ -38,22 +33,13 @@ class Adapter:
     async def __aenter__(self) -> Self:
         """Import the library, in a thread, so that the benchmark's container can start meanwhile."""
         self._library = await asyncio.to_thread(_load)
-        _users.add(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the library's connections, and end its logging worker, once no other adapter uses them."""
-        _users.discard(self)
-        if _users:
-            return
+        """Close the library's connections, and end its logging worker."""
         await self._litellm.close_litellm_async_clients()
-        # It keeps what it closed, and would send the next adapter's calls through it.
-        self._litellm.in_memory_llm_clients_cache.flush_cache()
-        handler = getattr(self._litellm, "base_llm_aiohttp_handler", None)
-        if handler is not None:
-            handler.client_session = handler.transport = None
         from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 
         await GLOBAL_LOGGING_WORKER.stop()
@@ -119,7 +105,7 @@ class Adapter:
             raise ModelCallError(msg, 408) from None
         except Exception as error:
             # The library raises classes of its own, of the provider's SDK and of HTTP clients: all are translated.
-            raise translate(error, item=item, api_key=self._api_key) from error
+            raise translate(error) from error
         return _completion(reply).model_copy(update={"latency_s": time.monotonic() - begin})
 
 
@@ -130,11 +116,7 @@ def _completion(reply: Any) -> Completion:  # noqa: ANN401 (the library's)
     choice, counted = reply.choices[0], getattr(reply, "usage", None)
     prompt, completion = getattr(counted, "prompt_tokens", None), getattr(counted, "completion_tokens", None)
     known = bool(prompt or completion)  # the library says 0 where the provider said nothing
-    try:
-        answer = TextAnswer(text=choice.message.content or "", finish_reason=choice.finish_reason)
-    except ValidationError:
-        msg = "the provider answered with something that can't be submitted: no text, or one that is too long"
-        raise ModelCallError(msg, 502) from None
+    answer = TextAnswer(text=choice.message.content or "", finish_reason=choice.finish_reason)
     return Completion(
         answer=answer,
         usage=Usage(prompt_tokens=prompt, completion_tokens=completion) if known else Usage(),

@@ -3,9 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from dep_mcp.adapters.outcome import outcome
 from dep_mcp.models.retry_after import retry_after_s
-from dep_mcp.protocol import Item
 from dep_mcp.protocol.errors import ModelCallError
 
 BY_CLASS: Mapping[str, int] = {
@@ -81,16 +79,16 @@ _DROPPED = (
 """The library's words, under status 500, for a connection that broke and a reply that is no answer."""
 
 
-def translate(error: Exception, *, item: Item, api_key: str | None) -> ModelCallError:
+def translate(error: Exception) -> ModelCallError:
     """The error of the contract; its detail is what the provider said, without prompt and key."""
     headers = getattr(error, "litellm_response_headers", None)
     wait_s = retry_after_s(headers) if isinstance(headers, Mapping) else None
     said = str(getattr(error, "message", "") or error)
-    detail = _PREFIX.sub("", " ".join(said.split()))
+    detail = _PREFIX.sub("", " ".join(said.split()))[:300]
     status = _status(error)
     if "connection error" in said.lower():
         detail = f"the provider can't be reached ({detail}): check the network and the address"
-    return outcome(detail, status, item=item, api_key=api_key, retry_after_s=wait_s)
+    return ModelCallError(detail, status, retry_after_s=wait_s)
 
 
 def _status(error: Exception) -> int:

@@ -14,9 +14,8 @@ from typing import Any, Self
 import aiohttp
 
 from dep_mcp.adapters.openai_compatible import replies
-from dep_mcp.adapters.outcome import outcome
 from dep_mcp.models import Completion
-from dep_mcp.protocol import ChoiceAnswer, Generation, Item, ModelCard, RequestKind
+from dep_mcp.protocol import ChoiceAnswer, Generation, Item, ModelCard, RequestKind, TextAnswer
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
 CHECK_TIMEOUT_S = 10.0
@@ -33,8 +32,6 @@ class Adapter:
     def __init__(self, card: ModelCard, *, api_key: str | None) -> None:
         self._card = card
         self._base = (card.api_base or "").rstrip("/")
-        self._root = self._base.removesuffix("/v1")
-        self._key = api_key
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -78,14 +75,10 @@ class Adapter:
         """
         del epoch
         begin = time.monotonic()
-        try:
-            if item.kind is RequestKind.CHOICE:
-                completion = await self._choose(item, timeout_s)
-            else:
-                completion = await self._chat(item, generation, timeout_s)
-        except ModelCallError as error:
-            wait_s = error.retry_after_s
-            raise outcome(error.detail, error.status, item=item, api_key=self._key, retry_after_s=wait_s) from None
+        if item.kind is RequestKind.CHOICE:
+            completion = await self._choose(item, timeout_s)
+        else:
+            completion = await self._chat(item, generation, timeout_s)
         return completion.model_copy(update={"latency_s": time.monotonic() - begin})
 
     async def _chat(self, item: Item, generation: Generation, timeout_s: float) -> Completion:
@@ -97,42 +90,43 @@ class Adapter:
         if generation.stop:
             body["stop"] = list(generation.stop)
         reply = await self._send("POST", "/chat/completions", body, timeout_s)
-        answer = replies.answer(replies.first_choice(reply))
+        choice = replies.first_choice(reply)
+        message = choice.get("message")
+        text = message.get("content") if isinstance(message, dict) else None
+        finish = choice.get("finish_reason")
+        answer = TextAnswer(text=replies.text_of(text), finish_reason=None if finish is None else str(finish))
         return Completion(answer=answer, usage=replies.usage(reply), model=replies.name(reply))
 
     async def _choose(self, item: Item, timeout_s: float) -> Completion:
         if RequestKind.CHOICE not in self._card.requests:
             msg = f"the card of {self._card.name} doesn't say that it answers choices"
             raise ModelCallError(msg, 400)
-        try:
-            async with asyncio.timeout(timeout_s):
-                prompt = await self._prompt(item, timeout_s)
-                weighed = [await self._weigh(prompt, option, timeout_s) for option in item.options]
-        except TimeoutError:
-            msg = f"{self._base} didn't weigh {len(item.options)} options within {timeout_s:.0f} s"
-            raise ModelCallError(msg, 408) from None
-        values, counts, names = zip(*weighed, strict=True)
-        return Completion(answer=ChoiceAnswer(log_likelihoods=values, token_counts=counts), model=names[-1])
+        root = self._base.removesuffix("/v1")
+        async with asyncio.timeout(timeout_s):
+            prompt = await self._prompt(item, root, timeout_s)
+            values, counts, name = [], [], None
+            for option in item.options:
+                content = {"content": option, "add_special": False}
+                tokens = replies.tokens(await self._send("POST", "/tokenize", content, timeout_s, base=root))
+                body = {
+                    "model": self._card.model,
+                    "prompt": prompt,
+                    "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens),
+                    "temperature": 0,
+                    "logprobs": 1,
+                    "max_tokens": len(tokens),
+                }
+                reply = await self._send("POST", "/completions", body, timeout_s)
+                values.append(sum(replies.log_likelihoods(replies.first_choice(reply), tokens)))
+                counts.append(len(tokens))
+                name = replies.name(reply)
+        return Completion(answer=ChoiceAnswer(log_likelihoods=tuple(values), token_counts=tuple(counts)), model=name)
 
-    async def _weigh(self, prompt: str, option: str, timeout_s: float) -> tuple[float, int, str | None]:
-        content = {"content": option, "add_special": False}
-        tokens = replies.tokens(await self._send("POST", "/tokenize", content, timeout_s, base=self._root))
-        body = {
-            "model": self._card.model,
-            "prompt": prompt,
-            "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens),
-            "temperature": 0,
-            "logprobs": 1,
-            "max_tokens": len(tokens),
-        }
-        reply = await self._send("POST", "/completions", body, timeout_s)
-        return sum(replies.log_likelihoods(replies.first_choice(reply), tokens)), len(tokens), replies.name(reply)
-
-    async def _prompt(self, item: Item, timeout_s: float) -> str:
+    async def _prompt(self, item: Item, root: str, timeout_s: float) -> str:
         """The conversation as text, by the model's own chat template where the endpoint applies it."""
         messages = [message.model_dump() for message in item.messages]
         try:
-            reply = await self._send("POST", "/apply-template", {"messages": messages}, timeout_s, base=self._root)
+            reply = await self._send("POST", "/apply-template", {"messages": messages}, timeout_s, base=root)
         except ModelCallError as error:
             if error.status != 404:  # noqa: PLR2004 (no such endpoint)
                 raise
@@ -148,9 +142,7 @@ class Adapter:
         url = (self._base if base is None else base) + path
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._session.request(
-                method, url, json=body, timeout=timeout, allow_redirects=False
-            ) as response:
+            async with self._session.request(method, url, json=body, timeout=timeout) as response:
                 payload = await response.read()
                 return replies.parse(response.status, response.headers, payload)
         except TimeoutError:
@@ -159,9 +151,6 @@ class Adapter:
         except aiohttp.ClientConnectorError as error:
             msg = f"nothing answers at {self._base} ({error.strerror or error}): start it, or check its address"
             raise ModelCallError(msg, 503) from error
-        except (aiohttp.InvalidURL, ValueError) as error:
-            msg = f"{self._base} is no address of an endpoint: give http://HOST:PORT/v1"
-            raise ModelCallError(msg, 404) from error
         except aiohttp.ClientError as error:
             msg = f"{self._base} dropped the connection or answered no HTTP ({type(error).__name__})"
             raise ModelCallError(msg, 502) from error
