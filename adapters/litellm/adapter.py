@@ -6,15 +6,22 @@ The library's own retries, telemetry and look-ups are off: attempts are the runn
 import asyncio
 import logging
 import os
+import re
 import time
 from difflib import get_close_matches
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
+from pydantic import ValidationError
+
 from dep_mcp.adapters.litellm.errors import translate
+from dep_mcp.adapters.outcome import BY_CODE, outcome
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Generation, Item, ModelCard, RequestKind, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
+
+_users: set["Adapter"] = set()
+"""Adapters inside their `async with`: the library has one set of connections for all."""
 
 
 class Adapter:
@@ -33,13 +40,22 @@ class Adapter:
     async def __aenter__(self) -> Self:
         """Import the library, in a thread, so that the benchmark's container can start meanwhile."""
         self._library = await asyncio.to_thread(_load)
+        _users.add(self)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the library's connections, and end its logging worker."""
+        """Close the library's connections, and end its logging worker, once no other adapter uses them."""
+        _users.discard(self)
+        if _users:
+            return
         await self._litellm.close_litellm_async_clients()
+        # It keeps what it closed, and would send the next adapter's calls through it.
+        self._litellm.in_memory_llm_clients_cache.flush_cache()
+        handler = getattr(self._litellm, "base_llm_aiohttp_handler", None)
+        if handler is not None:
+            handler.client_session = handler.transport = None
         from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
 
         await GLOBAL_LOGGING_WORKER.stop()
@@ -105,7 +121,7 @@ class Adapter:
             raise ModelCallError(msg, 408) from None
         except Exception as error:
             # The library raises classes of its own, of the provider's SDK and of HTTP clients: all are translated.
-            raise translate(error) from error
+            raise translate(error, item=item, api_key=self._api_key) from error
         return _completion(reply).model_copy(update={"latency_s": time.monotonic() - begin})
 
 
@@ -114,15 +130,26 @@ def _completion(reply: Any) -> Completion:  # noqa: ANN401 (the library's)
         msg = "the provider answered without a choice"
         raise ModelCallError(msg, 502)
     choice, counted = reply.choices[0], getattr(reply, "usage", None)
+    own = getattr(choice, "provider_specific_fields", None) or {}  # where the library keeps what it translated
+    finish = own.get("native_finish_reason") or choice.finish_reason
+    if finish == "error":
+        code = str((own.get("error") or {}).get("code"))
+        msg = "the answer ended in an error"
+        status = int(code) if re.fullmatch("[45][0-9]{2}", code) else BY_CODE.get(code, 502)
+        raise outcome(msg, status, item=None, api_key=None)
     prompt, completion = getattr(counted, "prompt_tokens", None), getattr(counted, "completion_tokens", None)
     known = bool(prompt or completion)  # the library says 0 where the provider said nothing
-    answer = TextAnswer(text=choice.message.content or "", finish_reason=choice.finish_reason)
-    return Completion(
-        answer=answer,
-        usage=Usage(prompt_tokens=prompt, completion_tokens=completion) if known else Usage(),
-        cost_usd=reply._hidden_params.get("response_cost"),  # noqa: SLF001 (where the library documents it)
-        model=reply.model,
-    )
+    try:
+        return Completion(
+            answer=TextAnswer(text=choice.message.content or "", finish_reason=finish),
+            usage=Usage(prompt_tokens=prompt, completion_tokens=completion) if known else Usage(),
+            cost_usd=reply._hidden_params.get("response_cost"),  # noqa: SLF001 (where the library documents it)
+            model=reply.model,
+        )
+    except ValidationError as error:
+        fields = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
+        msg = f"the provider answered with something that can't be submitted (the {fields} of {error.title})"
+        raise ModelCallError(msg, 502) from None
 
 
 def _load() -> ModuleType:

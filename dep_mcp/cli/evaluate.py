@@ -12,7 +12,7 @@ from dep_mcp.cli.progress import shown
 from dep_mcp.cli.views import err
 from dep_mcp.cli.wiring import Host
 from dep_mcp.models import Caller, ModelAdapter, Window
-from dep_mcp.orchestrator import Prepared, find_data, require
+from dep_mcp.orchestrator import Prepared, find_data, require, require_unchanged
 from dep_mcp.protocol import Evaluation, EvaluationState, Generation, ModelCard, ScoreReport
 from dep_mcp.protocol.errors import (
     ContainerLostError,
@@ -110,6 +110,7 @@ async def resume(host: Host, prefix: str, data: Sequence[Path]) -> Outcome:
     await host.runtime.ping()
     await host.runtime.reap()
     image = await host.current_image(evaluation.settings, list(data))
+    require_unchanged(evaluation, card, image)
     async with _called(host, card) as caller:  # a missing key or a dead endpoint changes nothing
         evaluation = await host.orchestrator.reopen(evaluation, card, image)
         return await _evaluate(host, evaluation, caller)

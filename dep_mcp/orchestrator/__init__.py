@@ -2,7 +2,7 @@
 
 from dep_mcp.orchestrator.catalogue import BenchmarkFolder, Catalogue, find_data
 from dep_mcp.orchestrator.endpoint import SealedEndpoint
-from dep_mcp.orchestrator.orchestrator import EvaluationStore, Orchestrator, Prepared, require
+from dep_mcp.orchestrator.orchestrator import EvaluationStore, Orchestrator, Prepared, require, require_unchanged
 
 __all__ = [
     "BenchmarkFolder",
@@ -13,4 +13,5 @@ __all__ = [
     "SealedEndpoint",
     "find_data",
     "require",
+    "require_unchanged",
 ]

@@ -183,33 +183,12 @@ class Orchestrator:
         return await self._store.evaluation(evaluation_id)
 
     async def reopen(self, evaluation: Evaluation, model: ModelCard, image: Image) -> Evaluation:
-        """Take up a paused, failed or abandoned evaluation.
-
-        Args:
-            evaluation: Which.
-            model: The model's card as it reads now.
-            image: The benchmark's image as its folder gives it now.
+        """Take up a paused, failed or abandoned evaluation; arguments and refusals as of `require_unchanged`.
 
         Raises:
-            ResumeRefusedError: Something that matters changed; names it.
-            UsageError: It is completed, or another process runs it.
+            UsageError: Another process runs it.
         """
-        settings = evaluation.settings
-        if evaluation.state is EvaluationState.COMPLETED:
-            msg = f"evaluation {evaluation.evaluation_id} is completed; `dep-mcp show` prints its score"
-            raise UsageError(msg)
-        changed = [
-            name
-            for name, before, now in (
-                ("the model's card", settings.model, model),
-                ("the benchmark's image (code, data or libraries)", settings.image_digest, image.digest),
-                ("dep-mcp's protocol", settings.protocol, PROTOCOL_VERSION),
-            )
-            if before != now
-        ]
-        if changed:
-            msg = f"{' and '.join(changed)} changed since the evaluation began: start a new one with `dep-mcp run`"
-            raise ResumeRefusedError(msg)
+        require_unchanged(evaluation, model, image)
         await self._store.claim(evaluation.evaluation_id, self._owner, self._dead)
         if evaluation.state is not EvaluationState.RUNNING:
             await self._store.transition(evaluation.evaluation_id, EvaluationState.RUNNING, "resumed")
@@ -263,6 +242,36 @@ class Orchestrator:
         """Record the score and close the evaluation."""
         await self._store.complete(evaluation.evaluation_id, report, owner=self._owner)
         await self._store.release(evaluation.evaluation_id, self._owner)
+
+
+def require_unchanged(evaluation: Evaluation, model: ModelCard, image: Image) -> None:
+    """Refuse to go on with an evaluation whose number would be another one.
+
+    Args:
+        evaluation: Which.
+        model: The model's card as it reads now.
+        image: The benchmark's image as its folder gives it now.
+
+    Raises:
+        ResumeRefusedError: Something that matters changed; names it.
+        UsageError: It is completed.
+    """
+    settings = evaluation.settings
+    if evaluation.state is EvaluationState.COMPLETED:
+        msg = f"evaluation {evaluation.evaluation_id} is completed; `dep-mcp show` prints its score"
+        raise UsageError(msg)
+    changed = [
+        name
+        for name, before, now in (
+            ("the model's card", settings.model, model),
+            ("the benchmark's image (code, data or libraries)", settings.image_digest, image.digest),
+            ("dep-mcp's protocol", settings.protocol, PROTOCOL_VERSION),
+        )
+        if before != now
+    ]
+    if changed:
+        msg = f"{' and '.join(changed)} changed since the evaluation began: start a new one with `dep-mcp run`"
+        raise ResumeRefusedError(msg)
 
 
 def require(model: ModelCard, request: RequestKind, benchmark: str) -> None:

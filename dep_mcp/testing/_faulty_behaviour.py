@@ -220,8 +220,6 @@ def _answer(behaviour: Behaviour, request: Request, answers: dict[str, str], fau
         return b"<html><body>Bad gateway of some proxy</body></html>"
     if fault == "error_in_200":
         return json.dumps({"error": {"message": "upstream said no", "code": behaviour.error_code}}).encode()
-    if request.path == "/completion":
-        return json.dumps(_weighed(request)).encode()
     reply = json.dumps(_completed(behaviour, request, answers, fault)).encode()
     return reply[: len(reply) // 2] if fault == "truncated" else reply
 
@@ -234,6 +232,8 @@ def _completed(behaviour: Behaviour, request: Request, answers: dict[str, str], 
         text = None if fault == "null" else ""
     chat = request.path.endswith("/chat/completions")
     said = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+    if "grammar" in request.body:
+        said = _weighed(str(request.body["grammar"]))
     reply: dict[str, Any] = {
         "id": "faulty-" + hashlib.sha256(request.raw).hexdigest()[:16],
         "object": "chat.completion" if chat else "text_completion",
@@ -249,20 +249,14 @@ def _completed(behaviour: Behaviour, request: Request, answers: dict[str, str], 
     return reply
 
 
-def _weighed(request: Request) -> dict[str, Any]:
-    """llama.cpp's reply to a grammar of tokens: every byte is a token, its weight drawn from it and its place."""
-    grammar = str(request.body.get("grammar", ""))
+def _weighed(grammar: str) -> dict[str, Any]:
+    """llama.cpp's choice for a grammar of tokens: every byte is a token, its weight drawn from it and its place."""
     ids = [int(part.split("]")[0]) for part in grammar.split("<[")[1:]]
     weights = [
         -int.from_bytes(hashlib.sha256(f"{place}/{token}".encode()).digest()[:2], "big") / 2**14
         for place, token in enumerate(ids)
     ]
-    probabilities = [
+    content = [
         {"id": token, "token": chr(token), "logprob": weight} for token, weight in zip(ids, weights, strict=True)
     ]
-    return {
-        "content": bytes(ids).decode(errors="replace"),
-        "tokens_predicted": len(ids),
-        "tokens_evaluated": len(request.body.get("prompt", [])),
-        "completion_probabilities": probabilities,
-    }
+    return {"text": bytes(ids).decode(errors="replace"), "logprobs": {"content": content}}

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from dep_mcp.testing._faulty_behaviour import Behaviour, Reply, Request, decide, refuse
 
-_ANSWERING = ("/v1/chat/completions", "/v1/completions", "/completion")
+_ANSWERING = ("/v1/chat/completions", "/v1/completions")
 
 
 class Provider:

@@ -8,7 +8,7 @@ line with its port and serves until its standard input closes or it is signalled
         assert (await provider.counters())["answered_twice"] == 0
 
 It answers `/v1/chat/completions`, `/v1/completions`, `/v1/models`, and what llama.cpp has besides: `/tokenize`,
-`/apply-template`, `/completion`. `/counters` and `/behaviour` are for the test.
+`/apply-template`, and log-likelihoods of tokens that a grammar forces. `/counters` and `/behaviour` are for the test.
 """
 
 import argparse

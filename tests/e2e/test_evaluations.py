@@ -152,7 +152,7 @@ async def test_resume_refuses_what_changed(cli: Cli, toy_answers: Path, tmp_path
         file.write("\n# changed\n")
     refused = cli("resume", last(cli))
     assert refused.returncode == 2
-    assert "the benchmark's image" in refused.stderr
+    assert "the benchmark's image (code, data or libraries) changed since the evaluation began" in refused.stderr
 
 
 @pytest.fixture
