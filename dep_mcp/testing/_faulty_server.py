@@ -1,20 +1,14 @@
-"""The faulty provider's server: HTTP/1.1 by hand, since an HTTP framework costs more than a client under test.
+"""What the connections of the faulty provider share: its behaviour, its counters, its limits, and its endpoints."""
 
-It understands just what clients of chat endpoints send: requests with a `Content-Length`, kept alive, one after
-another.
-"""
-
-import asyncio
 import hashlib
 import json
 import time
-from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from pydantic import ValidationError
 
-from dep_mcp.testing._faulty_behaviour import Behaviour, Reply, Request, decide, refuse
+from dep_mcp.testing._faulty_behaviour import Behaviour, Reply, Request
+from dep_mcp.testing._faulty_replies import decide, refuse
 
 _ANSWERING = ("/v1/chat/completions", "/v1/completions")
 
@@ -28,9 +22,10 @@ class Provider:
 
     def __init__(self, behaviour: Behaviour) -> None:
         self.change(behaviour)
-        self._sent: Counter[bytes] = Counter()
-        self._answered: Counter[bytes] = Counter()
-        self._statuses: Counter[str] = Counter()
+        # Plain dicts: a Counter's missing keys cost a call of Python code each.
+        self._sent: dict[bytes, int] = {}
+        self._answered: dict[bytes, int] = {}
+        self._statuses: dict[str, int] = {}
         self.in_flight = 0
         self._max_in_flight = 0
         self._first_at: float | None = None
@@ -47,7 +42,7 @@ class Provider:
     def counters(self) -> dict[str, Any]:
         """What came and what was sent back."""
         return {
-            "requests": self._sent.total(),
+            "requests": sum(self._sent.values()),
             "unique": len(self._sent),
             "sent_twice": sum(count > 1 for count in self._sent.values()),
             "answered": len(self._answered),
@@ -57,6 +52,7 @@ class Provider:
             "max_in_flight": self._max_in_flight,
             "first_at": self._first_at,
             "last_at": self._last_at,
+            "cpu_s": time.process_time(),
         }
 
     def reply_to(self, method: str, path: str, headers: dict[str, str], raw: bytes) -> tuple[Reply, bytes | None]:
@@ -68,19 +64,23 @@ class Provider:
     def sent(self, digest: bytes, reply: Reply) -> None:
         """A reply to a call has left."""
         self._last_at = time.time()
-        self._statuses[reply.fault if reply.fault in ("hang", "cut", "cut_body") else str(reply.status)] += 1
+        status = reply.fault if reply.fault in ("hang", "cut", "cut_body") else str(reply.status)
+        self._statuses[status] = self._statuses.get(status, 0) + 1
         if reply.answers:
-            self._answered[digest] += 1
+            self._answered[digest] = self._answered.get(digest, 0) + 1
 
     def _call(self, path: str, headers: dict[str, str], raw: bytes) -> tuple[Reply, bytes]:
         digest = hashlib.sha256(path.encode() + raw).digest()
-        self._sent[digest] += 1
-        self._first_at = self._first_at or time.time()
+        self._sent[digest] = attempt = self._sent.get(digest, 0) + 1
+        if self._first_at is None:
+            self._first_at = time.time()
         self.in_flight += 1
-        self._max_in_flight = max(self._max_in_flight, self.in_flight)
-        return self._decide(path, headers, raw, self._sent[digest]), digest
+        if self.in_flight > self._max_in_flight:  # noqa: PLR1730 (max() is a call)
+            self._max_in_flight = self.in_flight
+        refused = self._refused(headers)
+        return (self._decide(Request(path, raw, digest, attempt, {})) if refused is None else refused), digest
 
-    def _decide(self, path: str, headers: dict[str, str], raw: bytes, attempt: int) -> Reply:
+    def _refused(self, headers: dict[str, str]) -> Reply | None:
         behaviour = self.behaviour
         if not self._authorised(headers):
             return refuse(behaviour, 401, "invalid_api_key", "Incorrect API key provided.")
@@ -88,13 +88,18 @@ class Provider:
             return refuse(behaviour, 429, "rate_limit_exceeded", "Too many requests in flight.")
         if not self._take_token():
             return refuse(behaviour, 429, "rate_limit_exceeded", "Too many requests.")
+        return None
+
+    def _decide(self, request: Request) -> Reply:
+        behaviour = self.behaviour
         try:
-            body = json.loads(raw)
+            body = json.loads(request.raw)
         except ValueError:
             body = None
         if not isinstance(body, dict):
             return refuse(behaviour, 400, "invalid_request", "The body is not a JSON object.")
-        reply = decide(behaviour, Request(path, headers, raw, attempt, body), self._answers)
+        request.body.update(body)
+        reply = decide(behaviour, request, self._answers)
         if behaviour.ratelimit_headers:
             left = max(0, int(self._tokens))
             reply.headers.update({
@@ -144,108 +149,3 @@ class Provider:
 
 def _json(value: dict[str, Any], status: int = 200) -> Reply:
     return Reply(status, json.dumps(value).encode())
-
-
-class Connection(asyncio.Protocol):
-    """One client's connection.
-
-    Args:
-        provider: Shared.
-    """
-
-    def __init__(self, provider: Provider) -> None:
-        self._provider = provider
-        self._buffer = b""
-        self._busy = False
-        self._waiting: asyncio.TimerHandle | None = None
-        self._flying = False
-        self._transport: asyncio.Transport | None = None
-        self._loop = asyncio.get_running_loop()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client left: what it waited for is dropped."""
-        del exc
-        self._transport = None
-        if self._waiting is not None:
-            self._waiting.cancel()
-        self._landed()
-
-    def data_received(self, data: bytes) -> None:
-        """Collect until a request is whole."""
-        self._buffer += data
-        if not self._busy:
-            self._next()
-
-    def _next(self) -> None:
-        head, end, rest = self._buffer.partition(b"\r\n\r\n")
-        if not end or self._transport is None:
-            return
-        request_line, *lines = head.decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = int(headers.get("content-length", 0))
-        if len(rest) < length:
-            return
-        self._buffer = rest[length:]
-        self._busy = True
-        method, target, _ = request_line.split(" ", 2)
-        reply, digest = self._provider.reply_to(method, target.partition("?")[0], headers, rest[:length])
-        self._flying = digest is not None
-        if reply.fault == "hang":
-            self._count(digest, reply)
-        elif reply.delay_s > 0:
-            self._later(reply.delay_s, lambda: self._send(reply, digest))
-        else:
-            self._send(reply, digest)
-
-    def _later(self, delay_s: float, do: Callable[[], None]) -> None:
-        self._waiting = self._loop.call_later(delay_s, do)
-
-    def _count(self, digest: bytes | None, reply: Reply) -> None:
-        if digest is not None:
-            self._provider.sent(digest, reply)
-
-    def _landed(self) -> None:
-        if self._flying:
-            self._provider.in_flight -= 1
-            self._flying = False
-
-    def _send(self, reply: Reply, digest: bytes | None) -> None:
-        if self._transport is None or self._transport.is_closing():
-            return
-        self._count(digest, reply)
-        if reply.fault == "cut":
-            self._transport.abort()
-            return
-        extra = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
-        head = (
-            f"HTTP/1.1 {reply.status} Status\r\ncontent-type: {reply.kind}\r\n"
-            f"content-length: {len(reply.body)}\r\n{extra}\r\n"
-        ).encode("latin-1")
-        if reply.fault == "cut_body":
-            self._transport.write(head + reply.body[: len(reply.body) // 2])
-            self._transport.close()
-        elif reply.fault == "slow_body":
-            self._transport.write(head)
-            self._trickle(reply.body, max(1, len(reply.body) // 10))
-        else:
-            self._transport.write(head + reply.body)
-            self._done()
-
-    def _trickle(self, body: bytes, step: int) -> None:
-        if self._transport is None:
-            return
-        self._transport.write(body[:step])
-        if body[step:]:
-            self._later(self._provider.behaviour.slow_body_s / 10, lambda: self._trickle(body[step:], step))
-        else:
-            self._done()
-
-    def _done(self) -> None:
-        self._landed()
-        self._busy = False
-        self._next()

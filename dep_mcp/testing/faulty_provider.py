@@ -22,8 +22,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from dep_mcp.testing._faulty_behaviour import FAULTS, Behaviour, prompt_sha
-from dep_mcp.testing._faulty_server import Connection, Provider
+from dep_mcp.testing._faulty_behaviour import FAULTS, Behaviour
+from dep_mcp.testing._faulty_connection import connections
+from dep_mcp.testing._faulty_replies import prompt_sha
+from dep_mcp.testing._faulty_server import Provider
 
 __all__ = ["FAULTS", "Behaviour", "FaultyProvider", "faulty_provider", "prompt_sha"]
 
@@ -46,7 +48,8 @@ class FaultyProvider:
         """Counts of calls of the model.
 
         They are `requests`, `unique` bodies, `answered` bodies, `answered_twice`, `sent_twice`, `statuses`,
-        `in_flight`, `max_in_flight`, and `first_at`, `last_at` in seconds since 1970.
+        `in_flight`, `max_in_flight`, `first_at` and `last_at` in seconds since 1970, and `cpu_s`, the provider's own
+        CPU time since it started.
         """
         return await self._ask("GET", "/counters", b"")
 
@@ -104,7 +107,7 @@ async def faulty_provider(**behaviour: object) -> AsyncGenerator[FaultyProvider]
 
 async def _serve(behaviour: Behaviour, port: int) -> None:
     provider, loop, ended = Provider(behaviour), asyncio.get_running_loop(), asyncio.Event()
-    server = await loop.create_server(lambda: Connection(provider), "127.0.0.1", port, backlog=_BACKLOG)
+    server = await loop.create_server(connections(provider, loop), "127.0.0.1", port, backlog=_BACKLOG)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     _print({"port": server.sockets[0].getsockname()[1]})

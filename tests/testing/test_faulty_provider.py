@@ -94,6 +94,40 @@ async def test_answers_are_looked_up_then_constant_then_an_echo(tmp_path: Path) 
     assert texts == ["looked up", "other", "42"]
 
 
+async def test_a_reply_written_by_hand_says_what_json_would() -> None:
+    """It is the one that everything is measured with; quotes, control characters and emoji must survive."""
+    text = 'a "b"\n\x00\\ \u2028 \U0001f600 \ud800'
+    async with faulty_provider() as provider:
+        _, plain = await ask(provider, text)
+        await provider.behave(faults={"content_filter": 1.0})
+        _, dumped = await ask(provider, text)
+    assert plain["choices"][0]["message"]["content"] == text
+    dumped["choices"][0]["finish_reason"] = "stop"
+    assert plain == dumped
+
+
+async def test_a_wrong_usage_comes_with_a_right_answer() -> None:
+    """It was charged, so it counts; below zero, beyond reason, and text all occur."""
+    async with faulty_provider(faults={"wrong_usage": 1.0}) as provider:
+        replies = await asyncio.gather(*(ask(provider, str(n)) for n in range(40)))
+        assert (await provider.counters())["answered"] == 40
+    assert all(body["choices"][0]["message"]["content"] == str(n) for n, (_, body) in enumerate(replies))
+    assert {body["usage"]["prompt_tokens"] for _, body in replies} == {-7, 10**18, "7", None}
+
+
+async def test_a_reply_that_waits_does_not_hold_up_a_quicker_one() -> None:
+    """All waits share a timer, which must be set anew for an earlier one."""
+    async with faulty_provider(latency_s=5.0) as provider:
+        slow = asyncio.create_task(ask(provider, "slow"))
+        while not (await provider.counters())["in_flight"]:
+            await asyncio.sleep(0.01)
+        await provider.behave(latency_s=0.05)
+        assert (await ask(provider, "quick", timeout_s=3))[0] == "200"
+        assert not slow.done()
+        slow.cancel()
+        assert (await provider.counters())["cpu_s"] > 0
+
+
 async def test_the_bucket_and_the_cap_refuse_with_429() -> None:
     """What a real provider's limits look like."""
     async with faulty_provider(rate_per_s=0.001, burst=3) as provider:
