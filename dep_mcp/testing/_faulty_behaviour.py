@@ -55,6 +55,7 @@ class Behaviour(BaseModel):
         api_key: Refuse requests without it (401).
         error_code: The code inside the body of `error_in_200`.
         slow_body_s: How long `slow_body` takes to send its body.
+        count_by: Texts; answers to requests that hold one are counted by it as well.
         echo_prompt: Quote the request in error messages, as careless providers do.
     """
 
@@ -77,6 +78,7 @@ class Behaviour(BaseModel):
     api_key: str | None = None
     error_code: int | str = 429
     slow_body_s: float = 1.0
+    count_by: tuple[str, ...] = ()
     echo_prompt: bool = False
 
     @model_validator(mode="after")

@@ -26,6 +26,8 @@ class Provider:
         self._sent: dict[bytes, int] = {}
         self._answered: dict[bytes, int] = {}
         self._statuses: dict[str, int] = {}
+        self._marks: dict[bytes, str] = {}
+        self._by: dict[str, int] = {}
         self.in_flight = 0
         self._max_in_flight = 0
         self._first_at: float | None = None
@@ -52,6 +54,7 @@ class Provider:
             "max_in_flight": self._max_in_flight,
             "first_at": self._first_at,
             "last_at": self._last_at,
+            "by": dict(self._by),
             "cpu_s": time.process_time(),
         }
 
@@ -68,6 +71,8 @@ class Provider:
         self._statuses[status] = self._statuses.get(status, 0) + 1
         if reply.answers:
             self._answered[digest] = self._answered.get(digest, 0) + 1
+            if self._marks and (mark := self._marks.get(digest)) is not None:
+                self._by[mark] = self._by.get(mark, 0) + 1
 
     def _call(self, path: str, headers: dict[str, str], raw: bytes) -> tuple[Reply, bytes]:
         digest = hashlib.sha256(path.encode() + raw).digest()
@@ -77,6 +82,9 @@ class Provider:
         self.in_flight += 1
         if self.in_flight > self._max_in_flight:  # noqa: PLR1730 (max() is a call)
             self._max_in_flight = self.in_flight
+        for mark in self.behaviour.count_by:
+            if mark.encode() in raw:
+                self._marks[digest] = mark
         refused = self._refused(headers)
         return (self._decide(Request(path, raw, digest, attempt, {})) if refused is None else refused), digest
 

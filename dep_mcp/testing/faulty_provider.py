@@ -48,8 +48,8 @@ class FaultyProvider:
         """Counts of calls of the model.
 
         They are `requests`, `unique` bodies, `answered` bodies, `answered_twice`, `sent_twice`, `statuses`,
-        `in_flight`, `max_in_flight`, `first_at` and `last_at` in seconds since 1970, and `cpu_s`, the provider's own
-        CPU time since it started.
+        `in_flight`, `max_in_flight`, `first_at` and `last_at` in seconds since 1970, `by` (answers by the texts of
+        `count_by`), and `cpu_s`, the provider's own CPU time since it started.
         """
         return await self._ask("GET", "/counters", b"")
 

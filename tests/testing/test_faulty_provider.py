@@ -128,6 +128,14 @@ async def test_a_reply_that_waits_does_not_hold_up_a_quicker_one() -> None:
         assert (await provider.counters())["cpu_s"] > 0
 
 
+async def test_answers_are_counted_by_what_their_requests_hold() -> None:
+    """Who got how much of a shared limit can't be seen otherwise."""
+    async with faulty_provider(count_by=["[a]", "[b]"]) as provider:
+        for text in ("[a] 1", "[a] 2", "[b] 1", "neither"):
+            await ask(provider, text)
+        assert (await provider.counters())["by"] == {"[a]": 2, "[b]": 1}
+
+
 async def test_the_bucket_and_the_cap_refuse_with_429() -> None:
     """What a real provider's limits look like."""
     async with faulty_provider(rate_per_s=0.001, burst=3) as provider:
