@@ -47,7 +47,7 @@ check: static unit ## format, lint, types, arrows, schemas, unit tests: no engin
 test: setup static ## everything, with containers and the real model
 	$(BIN)/pytest -q -m "not soak" --cov --cov-report=term:skip-covered
 
-bench: setup ## measure speed and memory
+bench: setup ## measure speed and memory against bare loops and peers (an hour)
 	$(BIN)/python -m bench
 
 soak: setup ## the long fault and attack runs at full counts

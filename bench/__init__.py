@@ -1,1 +1,1 @@
-"""Measurements: ratios within one run against a floor, never absolute promises. `make bench`."""
+"""Measurements against the faulty provider, each beside its floor: `python -m bench --help`."""
