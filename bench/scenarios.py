@@ -94,7 +94,8 @@ def _change(limits: _Limits) -> Scenario:
 
 
 def _shared(limits: _Limits, share: str) -> Scenario:
-    both = _by_rate(limits.rate(30), _FAST_S, STEADY)
+    by_rate = limits.rng.random() < 0.5  # noqa: PLR2004 (either is as likely)
+    both = _by_rate(limits.rate(30), _FAST_S, STEADY) if by_rate else _by_cap(limits.cap(), _FAST_S, STEADY)
     half = both.items // 2
     return Scenario(
         what=both.what, behaviour=both.behaviour, items=half, ideal_s=both.ideal_s, bars=both.bars, share=share

@@ -42,13 +42,19 @@ async def installed(folder: Path, package: str) -> str:
 
 
 async def _python(least: tuple[int, int]) -> str:
-    names = [os.environ.get(PYTHON_VARIABLE, ""), sys.executable, *(f"python3.{minor}" for minor in (12, 13, 14))]
-    for name in names:
-        path = shutil.which(name) if name else None
-        if path is not None and await _works(path, least):
+    for path in _candidates():
+        if await _works(path, least):
             return path
     msg = f"no Python {least[0]}.{least[1]} or newer: name one in {PYTHON_VARIABLE}"
     raise CommandError(msg)
+
+
+def _candidates() -> list[str]:
+    """The one that was named, this one, those in PATH, and pyenv's: its stand-ins in PATH know only chosen ones."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    named = [os.environ.get(PYTHON_VARIABLE, ""), sys.executable, *(f"python3.{minor}" for minor in (12, 13, 14))]
+    found = [shutil.which(name) for name in [*named, *sorted(map(str, pyenv.glob("versions/*/bin/python3")))] if name]
+    return [path for path in found if path is not None]
 
 
 async def _works(path: str, least: tuple[int, int]) -> bool:

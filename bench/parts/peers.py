@@ -1,6 +1,7 @@
 """The same items through the peers, each in a venv of its own, and through dep-mcp with its container; interleaved."""
 
 import json
+import re
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,11 +97,14 @@ async def _peer(provider: FaultyProvider, client: Client, size: int) -> Evaluate
         items = folder / "items.jsonl"
         _write_items(items, size)
         job = Job(venv=client.venv, folder=folder, items=items, api_base=provider.api_base, width=client.width)
-        ended = await run(client.peer.command(job), env=environment(job), cwd=folder)
-    counters = await provider.counters()
-    if not counters["answered"]:
-        msg = f"it asked nothing and ended with 0: {(ended.stdout + ended.stderr)[-1000:]}"
+        told = ended = await run(client.peer.command(job), env=environment(job), cwd=folder)
+        if client.peer.tell is not None:
+            told = await run(client.peer.tell(job), env=environment(job), cwd=folder)
+    said = re.search(client.peer.accuracy, told.stdout)
+    if said is None or float(said[1]) != 1.0:
+        msg = f"its score isn't 1: {said and said[1]}; {(told.stdout + ended.stderr)[-1000:]}"
         raise CommandError(msg)
+    counters = await provider.counters()
     return Evaluated(run=ended, sealed=Sealed(), counters=counters)
 
 
@@ -121,6 +125,7 @@ def _table(clients: dict[str, Client], notes: list[str]) -> Table:
         table.rows.append([*row, *(_figures(client) if client.small else ["n/a"] * (len(columns) - 2))])
     table.notes += [
         "CPU per item is that of the whole process tree without containers, from the small to the large run",
+        "every client must have scored all items as right; what a peer needs to tell its score isn't counted",
         "calling, wall, CPU and RSS are those of the small run",
         "start-up is from the command to the first request: with dep-mcp its container included",
         _sealed_note(clients[OURS]),

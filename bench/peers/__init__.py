@@ -37,6 +37,8 @@ class Peer:
         package: Its distribution.
         pins: What pip is asked for.
         command: Makes its command line, and prepares its folder.
+        accuracy: Pattern of what it says of the score.
+        tell: Makes the command that says it, where the run itself doesn't.
         sizes: Items of the small and the large run.
         width: Calls in flight.
         python: The least version of Python that it needs.
@@ -45,6 +47,8 @@ class Peer:
     package: str
     pins: Sequence[str]
     command: Callable[[Job], list[str | Path]]
+    accuracy: str
+    tell: Callable[[Job], list[str | Path]] | None = None
     sizes: tuple[int, int] = (1000, 3000)
     width: int = 100
     python: tuple[int, int] = (3, 11)
@@ -67,6 +71,10 @@ def _inspect(job: Job) -> list[str | Path]:
         "--max-connections", str(job.width), "--temperature", "0", "--max-tokens", "16", "--display", "none",
         "--log-dir", job.folder / "logs",
     ]  # fmt: skip
+
+
+def _inspect_log(job: Job) -> list[str | Path]:
+    return [job.venv / "bin/inspect", "log", "dump", "--header-only", *(job.folder / "logs").glob("*.eval")]
 
 
 def _lm_eval(job: Job) -> list[str | Path]:
@@ -122,10 +130,28 @@ def _nemo(job: Job) -> list[str | Path]:
 
 
 PEERS = {
-    "inspect": Peer(package="inspect-ai", pins=("inspect-ai==0.3.285", "openai==3.54.0"), command=_inspect,
-                    sizes=(300, 1000), width=10),
-    "lmeval": Peer(package="lm-eval", pins=("lm-eval[api]==0.4.13",), command=_lm_eval),
-    "llmdep": Peer(package="llmdep", pins=("llmdep==0.2.0",), command=_llmdep),
-    "nemo": Peer(package="nemo-evaluator", pins=("nemo-evaluator==0.3.0",), command=_nemo, python=(3, 12)),
-}  # fmt: skip
+    "inspect": Peer(
+        package="inspect-ai",
+        pins=("inspect-ai==0.3.285", "openai==3.54.0"),
+        command=_inspect,
+        accuracy=r'"mean": {[^}]*"value": ([0-9.]+)',
+        tell=_inspect_log,
+        sizes=(300, 1000),
+        width=10,
+    ),
+    "lmeval": Peer(
+        package="lm-eval",
+        pins=("lm-eval[api]==0.4.13",),
+        command=_lm_eval,
+        accuracy=r"\|exact_match\|[^|]*\| *([0-9.]+)\|",
+    ),
+    "llmdep": Peer(package="llmdep", pins=("llmdep==0.2.0",), command=_llmdep, accuracy=r'"accuracy": ([0-9.]+)'),
+    "nemo": Peer(
+        package="nemo-evaluator",
+        pins=("nemo-evaluator==0.3.0",),
+        command=_nemo,
+        accuracy=r"pass@1=([0-9.]+)",
+        python=(3, 12),
+    ),
+}
 """By the names of their venvs. inspect is too slow for the sizes and the width of the others."""

@@ -7,6 +7,7 @@ line with its port and serves until its standard input closes or it is signalled
         ...  # call provider.api_base
         assert (await provider.counters())["answered_twice"] == 0
 
+A request costs it some 25 µs of CPU under full load, twice that where replies wait one by one; `counters` tells.
 It answers `/v1/chat/completions`, `/v1/completions`, `/v1/models`, and what llama.cpp has besides: `/tokenize`,
 `/apply-template`, and log-likelihoods of tokens that a grammar forces. `/counters` and `/behaviour` are for the test.
 """
