@@ -40,7 +40,7 @@ class Adapter:
 
     async def __aenter__(self) -> Self:
         """Open the connections that the calls share."""
-        connector = aiohttp.TCPConnector(limit=self._card.limits.concurrency)
+        connector = aiohttp.TCPConnector(limit=0)  # the limiter's to bound
         self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
         return self
 

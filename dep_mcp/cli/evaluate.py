@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from dep_mcp.cli.progress import shown
 from dep_mcp.cli.views import err
 from dep_mcp.cli.wiring import Host
-from dep_mcp.models import Caller, ModelAdapter, Window
+from dep_mcp.models import Caller, Limiter, ModelAdapter
 from dep_mcp.orchestrator import Prepared, find_data, require, require_unchanged
 from dep_mcp.protocol import Evaluation, EvaluationState, Generation, ModelCard, ScoreReport
 from dep_mcp.protocol.errors import (
@@ -88,10 +88,10 @@ async def run(host: Host, plan: Plan) -> list[Outcome]:
     prepared = [await host.prepare(folder, task, list(plan.data)) for folder, task in folders]
     outcomes = []
     for card in cards:
-        async with _called(host, card) as caller:
+        async with _called(host, card) as call:
             for benchmark in prepared:
                 evaluation = await _create(host, benchmark, card, plan)
-                outcomes.append(await _evaluate(host, evaluation, caller))
+                outcomes.append(await _evaluate(host, evaluation, call()))
                 if outcomes[-1].evaluation.state is EvaluationState.PAUSED:
                     return outcomes
     return outcomes
@@ -111,9 +111,9 @@ async def resume(host: Host, prefix: str, data: Sequence[Path]) -> Outcome:
     await host.runtime.reap()
     image = await host.current_image(evaluation.settings, list(data))
     require_unchanged(evaluation, card, image)
-    async with _called(host, card) as caller:  # a missing key or a dead endpoint changes nothing
+    async with _called(host, card) as call:  # a missing key or a dead endpoint changes nothing
         evaluation = await host.orchestrator.reopen(evaluation, card, image)
-        return await _evaluate(host, evaluation, caller)
+        return await _evaluate(host, evaluation, call())
 
 
 def _card(host: Host, name: str, plan: Plan) -> ModelCard:
@@ -130,13 +130,14 @@ async def _create(host: Host, benchmark: Prepared, card: ModelCard, plan: Plan) 
 
 
 @asynccontextmanager
-async def _called(host: Host, card: ModelCard) -> AsyncGenerator[Caller]:
-    """A checked caller of a model, whose local server (if it needs one) runs while the block does."""
+async def _called(host: Host, card: ModelCard) -> AsyncGenerator[Callable[[], Caller]]:
+    """Makes callers of a checked model that share its endpoint; its local server, if any, runs while the block does."""
     async with host.served(card) as reachable:
         adapter: ModelAdapter = host.adapter(reachable)
         async with adapter:
             await adapter.check()
-            yield Caller(adapter=adapter, window=Window(card.limits.concurrency), timeout_s=card.limits.timeout_s)
+            limiter = Limiter(card.limits)
+            yield lambda: Caller(adapter=adapter, flow=limiter.flow(), timeout_s=card.limits.timeout_s)
 
 
 async def _evaluate(host: Host, evaluation: Evaluation, caller: Caller) -> Outcome:
@@ -155,7 +156,7 @@ async def _evaluate(host: Host, evaluation: Evaluation, caller: Caller) -> Outco
     log.info("running", settings=settings.model_dump(mode="json"))
     try:
         endpoint = await host.orchestrator.endpoint(evaluation, lambda event, text: log.info(event, text=text))
-        async with host.orchestrator.held(evaluation), shown(title, progress, caller.window), endpoint:
+        async with host.orchestrator.held(evaluation), shown(title, progress, caller.flow), endpoint:
             runner = Runner(evaluation, endpoint=endpoint, journal=host.store, caller=caller, progress=progress)
             with _pausing(runner, caller):
                 report = await runner.run()
@@ -190,11 +191,11 @@ def _pausing(runner: Runner, caller: Caller) -> Iterator[None]:
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
     def interrupted() -> None:
-        if caller.stopping.is_set() and task is not None:
+        if caller.flow.stopping.is_set() and task is not None:
             task.cancel()
         else:
             runner.stop()
-            err().print(f"pausing: {caller.window.in_flight} calls in flight end first; Ctrl-C again drops them")
+            err().print(f"pausing: {caller.flow.in_flight} calls in flight end first; Ctrl-C again drops them")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)

@@ -55,9 +55,23 @@ class SubjectClient:
         )
 
     async def submit(self, submissions: tuple[Submission, ...]) -> Submitted:
-        """Submit at most 100 answers or declared failures."""
-        request = Submit(evaluation_id=self._evaluation_id, submissions=submissions)
-        return await _call(self._client, "submit", request, Submitted)
+        """Submit at most 100 answers or declared failures; those that the server had no time for again."""
+        done = Submitted(accepted=0, duplicates=0)
+        while True:
+            request = Submit(evaluation_id=self._evaluation_id, submissions=submissions)
+            part = await _call(self._client, "submit", request, Submitted)
+            done = Submitted(
+                accepted=done.accepted + part.accepted,
+                duplicates=done.duplicates + part.duplicates,
+                rejected=done.rejected + part.rejected,
+            )
+            taken = part.accepted + part.duplicates + len(part.rejected)
+            submissions = submissions[taken:]
+            if not submissions:
+                return done
+            if taken == 0:
+                msg = "the benchmark takes no submission and refuses none"
+                raise DepError(msg)
 
     async def score(self, cursor: str | None = None) -> ScoreResult:
         """The score of a complete evaluation."""

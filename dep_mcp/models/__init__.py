@@ -1,8 +1,9 @@
 """Models: the adapter port, the status policy, adaptive concurrency, cards and their discovery."""
 
 from dep_mcp.models.caller import Called, Caller, RetryPolicy
+from dep_mcp.models.control import Ticket
 from dep_mcp.models.discovery import Models
+from dep_mcp.models.limiter import Flow, Limiter
 from dep_mcp.models.port import Completion, ModelAdapter
-from dep_mcp.models.window import Window
 
-__all__ = ["Called", "Caller", "Completion", "ModelAdapter", "Models", "RetryPolicy", "Window"]
+__all__ = ["Called", "Caller", "Completion", "Flow", "Limiter", "ModelAdapter", "Models", "RetryPolicy", "Ticket"]

@@ -1,17 +1,24 @@
 """Calls a model by the status contract: what is retried, how long it waits, and when it gives up."""
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from dep_mcp.models.control import Ticket
+from dep_mcp.models.limiter import Flow
 from dep_mcp.models.port import Completion, ModelAdapter
-from dep_mcp.models.window import Window
 from dep_mcp.protocol import Action, DeclaredFailure, Generation, Item, TextAnswer, rule_for
 from dep_mcp.protocol.errors import ModelCallError
 
 RATE_LIMIT_PATIENCE_S = 3600.0
-"""How long one item waits in all for a provider that keeps saying 429, before the evaluation pauses."""
+"""How long one item is refused with 429, again and again, before the evaluation pauses."""
+
+
+_TIMED_OUT = (408, 504)
+_HOPELESS = (Action.FAIL_EVALUATION, Action.PAUSE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,86 +59,111 @@ class Called:
 
 @dataclass
 class Caller:
-    """One endpoint's calls.
+    """The calls of one evaluation.
 
     Attributes:
-        adapter: What sends them.
-        window: Shared by all calls of the endpoint.
+        adapter: What sends them; shared by the evaluations of a model.
+        flow: This evaluation's share of the endpoint; once it is stopped, nothing is sent again and waits end.
         timeout_s: Deadline of one call.
         policy: How faults are retried.
-        stopping: Once set, nothing is sent again and waits end.
         on_fault: Told of each refused or failed call: status and what the provider said.
     """
 
     adapter: ModelAdapter
-    window: Window
+    flow: Flow
     timeout_s: float
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     on_fault: Callable[[int, str], None] = lambda _status, _detail: None
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def call(self, item: Item, generation: Generation, *, epoch: int) -> Called | None:
+    async def call(
+        self, item: Item, generation: Generation, *, epoch: int, ticket: Ticket | None = None
+    ) -> Called | None:
         """Answer one item, or declare its failure; `None` when stopped while it waited.
+
+        Args:
+            item: What to answer.
+            generation: Settings.
+            epoch: Which repetition.
+            ticket: Its place in flight, if it has one already.
 
         Raises:
             ModelCallError: 401, 402, 403, 404, or endless 429: no other call would fare better.
         """
-        failures, waited_s = 0, 0.0
+        failures, refused_at = 0, math.inf
         while True:
+            ticket = ticket or await self.flow.admit(again=failures > 0 or refused_at < math.inf)
+            if ticket is None:
+                return None
             try:
-                completion = await self._once(item, generation, epoch)
+                completion = await self._once(item, generation, epoch, ticket)
+                return Called(completion=completion, attempts=failures + 1)
             except ModelCallError as error:
-                rule = rule_for(error.status)
+                ticket, rule = None, rule_for(error.status)
                 self.on_fault(error.status, error.detail)
-                if rule.action in (Action.FAIL_EVALUATION, Action.PAUSE):
+                if rule.action in _HOPELESS:
                     raise
                 if rule.action is Action.OUTCOME:
-                    # The model's own doing (too long, refused): an empty answer, scored as such.
-                    answer = TextAnswer(text="", finish_reason=str(error.status))
-                    return Called(completion=Completion(answer=answer), attempts=failures + 1, detail=error.detail)
+                    return _outcome(error, failures + 1)
                 if rule.action is Action.WAIT:
-                    if waited_s > RATE_LIMIT_PATIENCE_S:
+                    refused_at = min(refused_at, time.monotonic())
+                    if time.monotonic() - refused_at > RATE_LIMIT_PATIENCE_S:
                         raise
-                    # "Again at once" (0 s) is not obeyed to the letter, or it would be asked for ever and ever faster.
-                    least_s = self.policy.wait_s(1 if error.retry_after_s is not None else 5)
-                    wait_s = max(error.retry_after_s or 0.0, least_s)
+                    wait_s = self._rate_limited_s(error.retry_after_s)
                 else:
                     failures += 1
                     if rule.action is Action.FAIL_ITEM or failures >= self.policy.attempts:
                         return _failed(error, failures, exhausted=rule.action is Action.RETRY)
                     wait_s = self.policy.wait_s(failures)
-            else:
-                return None if completion is None else Called(completion=completion, attempts=failures + 1)
-            waited_s += wait_s
             if await self._stopped_within(wait_s):
                 return None
+
+    def _rate_limited_s(self, retry_after_s: float | None) -> float:
+        # "Again at once" (0 s) is not obeyed to the letter, or it would be asked for ever and ever faster.
+        least_s = self.policy.wait_s(1 if retry_after_s is not None else 5)
+        return max(retry_after_s or 0.0, least_s)
 
     async def _stopped_within(self, wait_s: float) -> bool:
         try:
             async with asyncio.timeout(wait_s):
-                return await self.stopping.wait()
+                return await self.flow.stopping.wait()
         except TimeoutError:
             return False
 
-    async def _once(self, item: Item, generation: Generation, epoch: int) -> Completion | None:
-        async with self.window.permit() as permit:
-            if self.stopping.is_set():  # while it waited for its place
-                return None
-            try:
-                async with asyncio.timeout(self.timeout_s + 5):  # the adapter's own deadline comes first
-                    completion = await self.adapter.complete(item, generation, timeout_s=self.timeout_s, epoch=epoch)
-            except TimeoutError:
-                msg = f"no answer within {self.timeout_s:.0f} s"
-                raise ModelCallError(msg, 408) from None
-            except ModelCallError as error:
-                if rule_for(error.status).action is Action.WAIT:
-                    self.window.limited(permit)
-                raise
-            except Exception as error:  # an adapter's own fault, or an answer that the protocol doesn't take
-                msg = f"the adapter failed with {type(error).__name__}: {str(error)[:300]}"
-                raise ModelCallError(msg, 500) from error
-            self.window.succeeded()
-            return completion
+    async def _once(self, item: Item, generation: Generation, epoch: int, ticket: Ticket) -> Completion:
+        try:
+            async with asyncio.timeout(self.timeout_s + 5):  # the adapter's own deadline comes first
+                completion = await self.adapter.complete(item, generation, timeout_s=self.timeout_s, epoch=epoch)
+        except TimeoutError:
+            self.flow.given_back(ticket, overloaded=True)
+            msg = f"no answer within {self.timeout_s:.0f} s"
+            raise ModelCallError(msg, 408) from None
+        except ModelCallError as error:
+            action = rule_for(error.status).action
+            if action in _HOPELESS:
+                self.flow.stop()  # first, or the place given back is taken by another call
+            if action is Action.WAIT:
+                self.flow.refused(ticket, error.retry_after_s)
+            else:
+                self.flow.given_back(ticket, overloaded=error.status in _TIMED_OUT)
+            raise
+        except Exception as error:  # an adapter's own fault, or an answer that the protocol doesn't take
+            self.flow.given_back(ticket)
+            msg = f"the adapter failed with {type(error).__name__}: {str(error)[:300]}"
+            raise ModelCallError(msg, 500) from error
+        except BaseException:  # cancelled
+            self.flow.given_back(ticket)
+            raise
+        usage = completion.usage
+        known = usage.prompt_tokens is not None or usage.completion_tokens is not None
+        tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
+        self.flow.answered(ticket, tokens if known else None)
+        return completion
+
+
+def _outcome(error: ModelCallError, attempts: int) -> Called:
+    """The model's own doing (too long, refused): an empty answer, scored as such."""
+    answer = TextAnswer(text="", finish_reason=str(error.status))
+    return Called(completion=Completion(answer=answer), attempts=attempts, detail=error.detail)
 
 
 def _failed(error: ModelCallError, attempts: int, *, exhausted: bool) -> Called:

@@ -59,6 +59,7 @@ class SealedEndpoint:
         self._client: asyncio.Future[SubjectClient] = asyncio.get_running_loop().create_future()
         self._lost = asyncio.Event()
         self._owner: asyncio.Task[None] | None = None
+        self._replayed: asyncio.Task[None] | None = None
         self._served = False
         self.opened: Opened | None = None
         self.container_id: str | None = None
@@ -104,8 +105,8 @@ class SealedEndpoint:
         return await self._call(lambda client: client.submit(submissions))
 
     async def score(self, cursor: str | None = None) -> ScoreResult:
-        """See `SubjectClient.score`."""
-        return await self._call(lambda client: client.score(cursor))
+        """See `SubjectClient.score`; waits until a new container knows all earlier answers."""
+        return await self._call(lambda client: self._score(client, cursor))
 
     async def _current(self) -> SubjectClient:
         return await asyncio.shield(self._client)
@@ -155,10 +156,8 @@ class SealedEndpoint:
                 ):
                     await self._fix(operator)
                     deadline.reschedule(None)  # each call of the replay has a deadline of its own
-                    await self._replay(operator)
                     self._served = True
-                    self._client.set_result(operator.subject(self._opening.evaluation_id))
-                    await self._lost.wait()
+                    await self._replay(operator.subject(self._opening.evaluation_id))
                 raise _gone()
             except ContainerLostError as error:
                 raise await _with_last_words(container, error) from error
@@ -171,10 +170,32 @@ class SealedEndpoint:
         await self._journal.fix_items(opened)
         self.opened = opened
 
-    async def _replay(self, operator: OperatorClient) -> None:
-        subject = operator.subject(self._opening.evaluation_id)
+    async def _replay(self, subject: SubjectClient) -> None:
+        """Serve, and meanwhile submit again what the journal holds; ends when the container is lost."""
+        replayed = self._replayed = asyncio.create_task(self._submit_again(subject))
+        lost = asyncio.create_task(self._lost.wait())
+        try:
+            self._client.set_result(subject)
+            await asyncio.wait((replayed, lost), return_when=asyncio.FIRST_COMPLETED)
+            if not lost.done():
+                await replayed
+                await lost
+        finally:
+            replayed.cancel()
+            lost.cancel()
+            await asyncio.wait((replayed, lost))
+
+    async def _submit_again(self, subject: SubjectClient) -> None:
         async for submissions in self._journal.submissions():
             await subject.submit(submissions)
+
+    async def _score(self, client: SubjectClient, cursor: str | None) -> ScoreResult:
+        replayed = self._replayed
+        if replayed is not None:
+            await asyncio.wait([replayed])
+            if replayed.cancelled():
+                raise _gone()
+        return await client.score(cursor)
 
 
 def _gone() -> ContainerLostError:

@@ -14,8 +14,8 @@ from dep_mcp.containers import ContainerRuntime, ContainerSpec, Image
 from dep_mcp.orchestrator.catalogue import BenchmarkFolder, build_spec, find_data
 from dep_mcp.orchestrator.endpoint import SealedEndpoint
 from dep_mcp.protocol import (
+    PAGE_ITEMS,
     PROTOCOL_VERSION,
-    SUBMIT_ITEMS,
     Evaluation,
     EvaluationState,
     Generation,
@@ -93,7 +93,7 @@ class _Journal:
         await self.store.fix_items(self.evaluation_id, opened)
 
     async def submissions(self) -> AsyncIterator[tuple[Submission, ...]]:
-        async for records in self.store.journal(self.evaluation_id, page=SUBMIT_ITEMS):
+        async for records in self.store.journal(self.evaluation_id, page=PAGE_ITEMS):
             yield tuple(record.submission for record in records)
 
 

@@ -8,7 +8,6 @@ from dep_mcp.protocol.base import (
     PAGE_BYTES,
     PAGE_ITEMS,
     PROTOCOL_VERSION,
-    SUBMIT_ITEMS,
     Digest,
     WireModel,
 )
@@ -45,7 +44,6 @@ __all__ = [
     "PROTOCOL_VERSION",
     "STATUS_CONTRACT",
     "SUBJECT_TOOLS",
-    "SUBMIT_ITEMS",
     "TRANSITIONS",
     "Action",
     "Answer",

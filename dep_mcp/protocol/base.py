@@ -10,9 +10,6 @@ PROTOCOL_VERSION: Final = "0.1"
 PAGE_ITEMS: Final = 100
 """Most items (or submissions) in one page of `get_items` (or one call of `submit`)."""
 
-SUBMIT_ITEMS: Final = 20
-"""Submissions that our client sends at once: each may take a scorer 5 s, and a call is given up after 120 s."""
-
 PAGE_BYTES: Final = 256 * 1024
 """Most UTF-8 bytes of items in one page, unless a single item alone is larger."""
 

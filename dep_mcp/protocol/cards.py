@@ -64,8 +64,11 @@ class DatasetCard(WireModel):
 class Limits(WireModel):
     """What a model's endpoint bears."""
 
-    concurrency: Annotated[int, Field(ge=1, le=10000)] = 8
-    """Calls in flight at most."""
+    concurrency: Annotated[int, Field(ge=1, le=10000)] | None = None
+    """Calls in flight at most; `None` finds out what the endpoint bears."""
+    requests_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    tokens_per_minute: Annotated[FiniteFloat, Field(gt=0)] | None = None
+    """Of prompts and answers together."""
     timeout_s: Annotated[FiniteFloat, Field(gt=0)] = 120.0
     """Deadline of one call."""
 

@@ -97,7 +97,10 @@ class Rejection(WireModel):
 
 
 class Submitted(WireModel):
-    """What became of the submissions of one call; partial success is a normal result."""
+    """What became of the submissions of one call, taken in their order; partial success is a normal result.
+
+    Where the three counts add up to fewer than were sent, time ran out: the rest is sent again.
+    """
 
     accepted: int
     duplicates: int

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dep_mcp.models import Called, Caller
+from dep_mcp.models import Called, Caller, Ticket
 from dep_mcp.protocol import (
-    SUBMIT_ITEMS,
+    PAGE_ITEMS,
     DeclaredFailure,
     Evaluation,
     Item,
@@ -27,6 +27,10 @@ from dep_mcp.protocol.errors import DepError, EvaluationPausedError, ModelCallEr
 
 MOST_MALFORMED = 20
 """An evaluation whose first calls all are refused as malformed stops after so many."""
+
+
+_OPEN = 100
+"""Items besides twice the calls in flight that may wait for a retry or for the disk."""
 
 
 class Endpoint(Protocol):
@@ -107,12 +111,16 @@ class Runner:
         self._journal = journal
         self._caller = caller
         self._progress = progress
+        self._durable: asyncio.Queue[Submission | None] = asyncio.Queue(10 * PAGE_ITEMS)
         self._held: list[Record] = []
-        self._most_held = max(5, caller.window.size)
+        self._open = 0
+        self._malformed = 0
+        self._ended = asyncio.Event()
+        self._fatal: DepError | None = None
 
     def stop(self) -> None:
         """Start no further call; those in flight are waited for, and `run` then raises that it paused."""
-        self._caller.stopping.set()
+        self._caller.flow.stop()
 
     async def run(self) -> ScoreReport:
         """Answer everything that has no answer, submit, score.
@@ -123,34 +131,79 @@ class Runner:
             ContainerLostError: The benchmark's container died again and again.
             StoreError: The disk is full.
         """
-        concurrency = self._caller.window.most
-        todo: asyncio.Queue[tuple[Item, int] | None] = asyncio.Queue(2 * concurrency)
-        durable: asyncio.Queue[Submission | None] = asyncio.Queue(10 * SUBMIT_ITEMS)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._produce(todo, concurrency))
-                submitter = tasks.create_task(self._submit(durable))
-                async with asyncio.TaskGroup() as workers:
-                    for _ in range(concurrency):
-                        workers.create_task(self._work(todo, durable))
-                await self._settle(durable)
-                await durable.put(None)
+                submitter = tasks.create_task(self._submit())
+                async with asyncio.TaskGroup() as calls:
+                    await self._dispatch(calls)
+                if self._fatal is None:
+                    await self._settle()
+                await self._durable.put(None)
                 await submitter
         except BaseExceptionGroup as group:
             raise _first(group) from group
-        if self._caller.stopping.is_set():
+        if self._fatal is not None:
+            raise self._fatal
+        if self._caller.flow.stopping.is_set():
             msg = "stopped on request"
             raise EvaluationPausedError(msg)
         return await self._score()
 
-    async def _pages(self) -> AsyncGenerator[ItemPage]:
-        cursor: str | None = None
-        while True:
-            page = await self._endpoint.get_items(cursor)
-            yield page
-            cursor = page.next_cursor
-            if cursor is None:
+    async def _dispatch(self, calls: asyncio.TaskGroup) -> None:
+        """Start a call for each item as the endpoint's flow control lets it."""
+        flow = self._caller.flow
+        async for item, epoch in self._missing():
+            while self._open >= 2 * flow.most + _OPEN:
+                self._ended.clear()
+                await self._ended.wait()
+            ticket = await flow.admit()
+            if ticket is None:
                 return
+            self._open += 1
+            calls.create_task(self._answer(item, epoch, ticket))
+
+    async def _answer(self, item: Item, epoch: int, ticket: Ticket) -> None:
+        """Call the model until the item has an answer or a declared failure, and keep that.
+
+        An error that no other call could better stops the evaluation: what is in flight is paid for, and is kept.
+        """
+        try:
+            called = await self._caller.call(item, self._evaluation.settings.generation, epoch=epoch, ticket=ticket)
+            if called is not None:
+                await self._take(_record(item, epoch, called), exhausted=called.exhausted)
+        except (ModelCallError, EvaluationPausedError) as error:
+            self._fatal = self._fatal or error
+            self.stop()
+        finally:
+            self._open -= 1
+            self._ended.set()
+
+    async def _take(self, record: Record, *, exhausted: bool) -> None:
+        if exhausted:
+            self._hold(record)
+            return
+        if isinstance(record.submission.answer, DeclaredFailure):
+            self._check_malformed(record)
+            await self._keep(record)
+            return
+        await self._keep(record)
+        if self._held:
+            await self._settle()
+
+    async def _pages(self) -> AsyncGenerator[ItemPage]:
+        """Pages, the next one already on its way while one is worked on."""
+        ahead: asyncio.Task[ItemPage] | None = asyncio.create_task(self._page(None))
+        try:
+            while ahead is not None:
+                page = await ahead
+                ahead = None if page.next_cursor is None else asyncio.create_task(self._page(page.next_cursor))
+                yield page
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    async def _page(self, cursor: str | None) -> ItemPage:
+        return await self._endpoint.get_items(cursor)
 
     async def _missing(self) -> AsyncIterator[tuple[Item, int]]:
         epochs = self._evaluation.settings.epochs
@@ -163,34 +216,7 @@ class Runner:
                     if (item.item_id, epoch) not in there:
                         yield item, epoch
 
-    async def _produce(self, todo: asyncio.Queue[tuple[Item, int] | None], workers: int) -> None:
-        async for work in self._missing():
-            if self._caller.stopping.is_set():
-                break
-            await todo.put(work)
-        for _ in range(workers):
-            await todo.put(None)
-
-    async def _work(
-        self, todo: asyncio.Queue[tuple[Item, int] | None], durable: asyncio.Queue[Submission | None]
-    ) -> None:
-        while (work := await todo.get()) is not None:
-            if self._caller.stopping.is_set():
-                continue  # drains the queue, so that the producer ends
-            item, epoch = work
-            called = await self._caller.call(item, self._evaluation.settings.generation, epoch=epoch)
-            if called is None:
-                continue
-            record = _record(item, epoch, called)
-            if called.exhausted:
-                await self._hold(record)
-                continue
-            await self._keep(record, durable)
-            self._check_malformed(record)
-            if not isinstance(called.completion.answer, DeclaredFailure):
-                await self._settle(durable)
-
-    async def _keep(self, record: Record, durable: asyncio.Queue[Submission | None]) -> None:
+    async def _keep(self, record: Record) -> None:
         await self._journal.append(self._evaluation.evaluation_id, record)
         progress = self._progress
         if isinstance(record.submission.answer, DeclaredFailure):
@@ -200,16 +226,16 @@ class Runner:
         progress.prompt_tokens += record.usage.prompt_tokens or 0
         progress.completion_tokens += record.usage.completion_tokens or 0
         progress.cost_usd += record.cost_usd or 0.0
-        await durable.put(record.submission)
+        await self._durable.put(record.submission)
 
-    async def _hold(self, record: Record) -> None:
+    def _hold(self, record: Record) -> None:
         """Keep back an item whose retries ran out: is it the item, or is the provider down?
 
         An answer to another item settles it as the item's own failure. Too many in a row mean that the
         provider is down: nothing of it is recorded, and the evaluation pauses.
         """
         self._held.append(record)
-        if len(self._held) >= self._most_held:
+        if len(self._held) >= max(5, self._caller.flow.size):
             self._raise_down()
 
     def _raise_down(self) -> None:
@@ -219,31 +245,34 @@ class Runner:
         )
         raise EvaluationPausedError(msg)
 
-    async def _settle(self, durable: asyncio.Queue[Submission | None]) -> None:
+    async def _settle(self) -> None:
         held, self._held = self._held, []
         if held and self._progress.answered + self._progress.kept == 0:
             self._held = held
             self._raise_down()
         for record in held:
-            await self._keep(record, durable)
+            await self._keep(record)
 
     def _check_malformed(self, record: Record) -> None:
-        if self._progress.answered == 0 and self._progress.kept == 0 and self._progress.failed >= MOST_MALFORMED:
+        """Stop before the disk is waited for, or more such calls would leave meanwhile."""
+        self._malformed += 1
+        if self._progress.answered == 0 and self._progress.kept == 0 and self._malformed >= MOST_MALFORMED:
             answer = record.submission.answer
             status = answer.status if isinstance(answer, DeclaredFailure) else 400
             msg = f"the first {MOST_MALFORMED} calls were all refused as malformed; the last: {record.detail}"
-            raise ModelCallError(msg, status)
+            self._fatal = self._fatal or ModelCallError(msg, status)
+            self.stop()
 
-    async def _submit(self, durable: asyncio.Queue[Submission | None]) -> None:
+    async def _submit(self) -> None:
         open_ = True
         while open_:
             batch = []
-            submission = await durable.get()
+            submission = await self._durable.get()
             while submission is not None:
                 batch.append(submission)
-                if durable.empty() or len(batch) == SUBMIT_ITEMS:
+                if self._durable.empty() or len(batch) == PAGE_ITEMS:
                     break
-                submission = durable.get_nowait()
+                submission = self._durable.get_nowait()
             open_ = submission is not None
             if batch:
                 _check(await self._endpoint.submit(tuple(batch)))

@@ -1,6 +1,7 @@
 """One sealed session: what the tools do, without MCP. A container serves one evaluation."""
 
 import hashlib
+import time
 from difflib import get_close_matches
 
 from dep_mcp.metrics import estimate
@@ -43,6 +44,9 @@ from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.guard import Guard
 from dep_mcp.server.ledger import Entry, Ledger
+
+SUBMIT_S = 20.0
+"""How long one call of `submit` takes on further submissions; the caller sends the rest again."""
 
 
 class SealedSession:
@@ -156,12 +160,16 @@ class SealedSession:
     def submit(self, request: Submit) -> Submitted:
         """Score submissions as they come, each once; what is refused is listed, and doesn't hinder the rest.
 
+        They are taken in order, as many as there is time for: at least one, and none after `SUBMIT_S`.
+
         Raises:
             WrongEvaluationError: This container serves another evaluation.
         """
         self._opened(request.evaluation_id)
-        outcomes, rejected = [0, 0], []
+        outcomes, rejected, begin = [0, 0], [], time.monotonic()
         for submission in request.submissions:
+            if time.monotonic() - begin > SUBMIT_S:
+                break
             try:
                 outcomes[self._take(submission)] += 1
             except SealError as error:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from dep_mcp.models import Caller, Completion, RetryPolicy, Window, caller
-from dep_mcp.protocol import STATUS_CONTRACT, Action, DeclaredFailure, Generation, Item, Message, TextAnswer
+from dep_mcp.models import Caller, Completion, Limiter, RetryPolicy, caller
+from dep_mcp.protocol import STATUS_CONTRACT, Action, DeclaredFailure, Generation, Item, Limits, Message, TextAnswer
 from dep_mcp.protocol.errors import ModelCallError
 from dep_mcp.testing import ScriptedModel
 
@@ -20,8 +20,12 @@ def statuses(*actions: Action) -> list[int]:
     return [status for status, rule in STATUS_CONTRACT.items() if rule.action in actions]
 
 
+def limiter(most: int) -> Limiter:
+    return Limiter(Limits(concurrency=most))
+
+
 def calling(model: object, **changed: object) -> Caller:
-    options: dict[str, object] = {"timeout_s": 10, "window": Window(5), "policy": FAST}
+    options: dict[str, object] = {"timeout_s": 10, "flow": limiter(5).flow(), "policy": FAST}
     return Caller(adapter=model, **(options | changed))  # type: ignore[arg-type]
 
 
@@ -168,7 +172,7 @@ async def test_stopping_ends_a_wait_at_once() -> None:
     calls = calling(model)
     task = asyncio.create_task(calls.call(ITEM, Generation(), epoch=1))
     await until(lambda: model.calls["i"] == 1)
-    calls.stopping.set()
+    calls.flow.stop()
     async with asyncio.timeout(5):
         assert await task is None
     assert model.calls["i"] == 1
@@ -177,10 +181,10 @@ async def test_stopping_ends_a_wait_at_once() -> None:
 async def test_what_waits_for_its_turn_when_stopped_is_never_sent() -> None:
     """The window may be narrow, and many wait for a place: a stop costs no further call."""
     model = ScriptedModel(lambda _item, _call: "4", latency_s=0.05)
-    calls = calling(model, window=Window(1))
+    calls = calling(model, flow=limiter(1).flow())
     tasks = [asyncio.create_task(calls.call(ITEM, Generation(), epoch=1)) for _ in range(4)]
     await until(lambda: model.calls["i"] == 1)
-    calls.stopping.set()
+    calls.flow.stop()
     done = await asyncio.gather(*tasks)
     assert [called is None for called in done] == [False, True, True, True]
     assert model.calls["i"] == 1
@@ -192,7 +196,7 @@ async def test_a_call_in_flight_when_stopped_is_kept() -> None:
     calls = calling(model)
     task = asyncio.create_task(calls.call(ITEM, Generation(), epoch=1))
     await until(lambda: model.calls["i"] == 1)
-    calls.stopping.set()
+    calls.flow.stop()
     assert await task is not None
 
 
@@ -206,12 +210,12 @@ async def test_every_fault_is_told() -> None:
 
 async def test_only_refusals_for_the_rate_narrow_the_window() -> None:
     """A broken provider isn't a congested one."""
-    window = Window(10)
-    await calling(failing(500, 503), window=window).call(ITEM, Generation(), epoch=1)
-    assert (window.rate_limited, window.size) == (0, 10)
-    await calling(failing(429), window=window).call(ITEM, Generation(), epoch=1)
-    assert (window.rate_limited, window.in_flight) == (1, 0)
-    assert window.size < 10
+    shared = limiter(10)
+    await calling(failing(500, 503), flow=shared.flow()).call(ITEM, Generation(), epoch=1)
+    assert (shared.rate_limited, shared.size) == (0, 10)
+    await calling(failing(429), flow=shared.flow()).call(ITEM, Generation(), epoch=1)
+    assert (shared.rate_limited, shared.in_flight) == (1, 0)
+    assert shared.size < 10
 
 
 async def test_a_bug_in_an_adapter_is_not_hidden() -> None:
@@ -220,12 +224,12 @@ async def test_a_bug_in_an_adapter_is_not_hidden() -> None:
     def broken(_item: Item, _call: int) -> str:
         raise KeyError
 
-    window = Window(1)
-    called = await calling(ScriptedModel(broken), window=window).call(ITEM, Generation(), epoch=1)
+    shared = limiter(1)
+    called = await calling(ScriptedModel(broken), flow=shared.flow()).call(ITEM, Generation(), epoch=1)
     assert called is not None
     assert called.completion.answer == DeclaredFailure(status=500)
     assert "KeyError" in (called.detail or "")
-    assert window.in_flight == 0
+    assert shared.in_flight == 0
 
 
 @pytest.mark.parametrize(("failures", "most"), [(1, 0.5), (2, 1.0), (3, 2.0), (6, 16.0), (7, 30.0), (1000, 30.0)])
@@ -240,7 +244,7 @@ def test_the_back_off_doubles_with_full_jitter_up_to_a_ceiling(failures: int, mo
 async def test_an_answer_that_the_protocol_doesnt_take_is_a_failure_of_the_call() -> None:
     """Two megabytes of text must not end the evaluation with a traceback, nor be cut silently."""
     model = ScriptedModel(lambda _item, _call: "x" * (2 << 20))
-    caller = Caller(adapter=model, window=Window(1), timeout_s=5, policy=RetryPolicy(attempts=2, base_s=0.001))
+    caller = Caller(adapter=model, flow=limiter(1).flow(), timeout_s=5, policy=RetryPolicy(attempts=2, base_s=0.001))
     called = await caller.call(Item(item_id="1", messages=(Message(role="user", content="?"),)), Generation(), epoch=1)
     assert called is not None
     assert called.completion.answer == DeclaredFailure(status=500)

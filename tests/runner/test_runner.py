@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dep_mcp.containers import Image
-from dep_mcp.models import Caller, RetryPolicy, Window
+from dep_mcp.models import Caller, Limiter, RetryPolicy
 from dep_mcp.orchestrator import Orchestrator, Prepared
 from dep_mcp.orchestrator.catalogue import read_folder
-from dep_mcp.protocol import Evaluation, Item, ModelCard, ScoreReport
+from dep_mcp.protocol import Evaluation, Item, Limits, ModelCard, ScoreReport
 from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
 from dep_mcp.results import Store
 from dep_mcp.runner import Progress, Runner
@@ -57,7 +57,7 @@ class Bench:
         watch: Callable[[Runner, ScriptedModel, Progress], None] | None = None,
     ) -> tuple[ScoreReport, Progress]:
         progress, model = Progress(), model or ScriptedModel(script)
-        caller = Caller(adapter=model, window=Window(concurrency), timeout_s=10, policy=FAST)
+        caller = Caller(adapter=model, flow=Limiter(Limits(concurrency=concurrency)).flow(), timeout_s=10, policy=FAST)
         endpoint = await self.orchestrator.endpoint(evaluation, lambda _event, _text: None)
         async with endpoint:
             runner = Runner(evaluation, endpoint=endpoint, journal=self.store, caller=caller, progress=progress)

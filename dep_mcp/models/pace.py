@@ -1,0 +1,114 @@
+"""The pace of an endpoint that limits requests a second: measures its rate from its refusals. Pure; time is passed in.
+
+Once an endpoint has refused, its bucket of tokens is empty; at the next refusal it is empty again. What it accepted
+in between, divided by the time, is the rate at which it is filled, whatever that is said to be.
+"""
+
+from collections import deque
+
+CALM_S, CALM_CALLS = 1.0, 25
+"""So long without a refusal (seconds, and as many calls), and the pace grows faster and faster."""
+CREEP = 0.03
+"""Growth a second before that: of fast endpoints; of slow ones less, since each refusal weighs more."""
+_RUSH, _HOLD_S = 8.0, 0.15
+"""A pace that is only guessed grows ninefold a second, after a moment."""
+_LEAST_S, _LEAST_CALLS = 0.4, 8
+"""Less than this measures nothing."""
+_FLOOD_S = 1.0
+"""Refusals that follow one another faster are one event."""
+_LEAST_RATE = 1 / 30
+"""Calls a second that are tried in any case."""
+_SHARE = 200
+"""Calls over which the share of refused ones is taken."""
+
+
+class Pace:
+    """Calls a second to one endpoint.
+
+    Args:
+        rate: First guess, calls a second.
+        now: Seconds on any clock that only goes forward.
+    """
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = max(1.0, rate)
+        self._known = False
+        self._base = self.rate
+        self._grown_at = self._quiet_at = now
+        self._next_at = now + 1 / self.rate
+        self._refused: deque[int] = deque()
+        self._refusals = 0
+        self._flood = (0, now, 0)
+        self._flood_at = float("-inf")
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the next call may leave."""
+        return self._next_at - now
+
+    def sent(self, now: float) -> None:
+        """A call left: the next one is due a little later; one place of lateness may be made up for."""
+        self._grow(now)
+        self._next_at = max(self._next_at, now - 1 / self.rate) + 1 / self.rate
+
+    def count(self, number: int, now: float) -> None:
+        """A call was refused, fresh or stale.
+
+        Args:
+            number: Of the call, in order of sending.
+            now: When its refusal came.
+        """
+        self._refusals += 1
+        self._refused.append(number)
+        while self._refused[0] < number - _SHARE:
+            self._refused.popleft()
+        if now - self._flood_at > _FLOOD_S:
+            self._flood = (number, now, self._refusals)
+        self._flood_at = now
+
+    def cut(self, number: int, at: float, now: float) -> None:
+        """Slow down after a refusal that says something new.
+
+        Args:
+            number: Of the call refused, already counted.
+            at: When it was sent.
+            now: When its refusal came.
+        """
+        flooded = sum(refused > number - 20 for refused in self._refused) > 2  # noqa: PLR2004 (of the last 20)
+        measured = self._measured(number, at) if flooded else None
+        if measured is not None:
+            self.rate = 0.98 * min(measured, self.rate)
+            self._flood = (number, at, self._refusals)
+        elif not self._known:
+            self.rate *= 0.75
+        elif now - self._quiet_at > self._calm_s() and self.rate > 1.1 * self._base:
+            self.rate = max(self._base, 0.75 * self.rate)
+        elif flooded:
+            self.rate *= 0.85
+        else:
+            share = len(self._refused) / _SHARE
+            self.rate *= 0.995 if share < 0.01 else 0.98 if share < 0.02 else 0.94  # noqa: PLR2004 (steps)
+        self.rate = max(_LEAST_RATE, self.rate)
+        self._known = True
+        self._base = self.rate
+        self._grown_at = self._quiet_at = now
+        self._next_at = now + 1 / self.rate
+
+    def _measured(self, number: int, at: float) -> float | None:
+        """Calls accepted a second since this flood of refusals began; `None` if too few."""
+        first, began, refusals = self._flood
+        good, span = (number - first) - (self._refusals - refusals), at - began
+        return good / span if span >= _LEAST_S and good >= _LEAST_CALLS else None
+
+    def _calm_s(self) -> float:
+        return max(CALM_S, CALM_CALLS / self._base)
+
+    def _grow(self, now: float) -> None:
+        span, self._grown_at = min(1.0, now - self._grown_at), now
+        quiet = now - self._quiet_at
+        if not self._known:
+            growth = 0.0 if quiet < _HOLD_S else _RUSH
+        elif quiet < self._calm_s():
+            growth = CREEP * min(1.0, self.rate / 100)
+        else:
+            growth = min(1.0, CREEP * 4 ** (quiet - self._calm_s()))
+        self.rate *= (1 + growth) ** span
