@@ -12,14 +12,26 @@ from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
+from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from dep_mcp.adapters.openai_compatible import replies
 from dep_mcp.adapters.outcome import outcome
 from dep_mcp.models import Completion
-from dep_mcp.protocol import ChoiceAnswer, Generation, Item, ModelCard, RequestKind
+from dep_mcp.protocol import ChoiceAnswer, Generation, Item, Message, ModelCard, RequestKind, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
 CHECK_TIMEOUT_S = 10.0
+_MESSAGES = TypeAdapter(tuple[Message, ...])
+_Parts = tuple[TextAnswer | ChoiceAnswer, Usage, str | None]
+
+
+def _settings(model: str, generation: Generation) -> bytes:
+    """The beginning of a request's JSON, which is the same for all items."""
+    body: dict[str, Any] = {"model": model, **generation.model_dump(exclude_none=True, exclude={"stop"})}
+    if generation.stop:
+        body["stop"] = list(generation.stop)
+    return to_json(body)[:-1]
 
 
 class Adapter:
@@ -37,11 +49,14 @@ class Adapter:
         self._key = api_key
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
+        self._generation: Generation | None = None
+        self._settings = b""
 
     async def __aenter__(self) -> Self:
         """Open the connections that the calls share."""
         connector = aiohttp.TCPConnector(limit=0)  # the limiter's to bound
-        self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        headers = {"Content-Type": "application/json", "Accept": "application/json", **self._headers}
+        self._session = aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar())
         return self
 
     async def __aexit__(
@@ -81,27 +96,24 @@ class Adapter:
         begin = time.monotonic()
         try:
             if item.kind is RequestKind.CHOICE:
-                completion = await self._choose(item, timeout_s)
+                parts = await self._choose(item, timeout_s)
             else:
-                completion = await self._chat(item, generation, timeout_s)
+                parts = await self._chat(item, generation, timeout_s)
         except ModelCallError as error:
             wait_s = error.retry_after_s
             raise outcome(error.detail, error.status, item=item, api_key=self._key, retry_after_s=wait_s) from None
-        return completion.model_copy(update={"latency_s": time.monotonic() - begin})
+        answer, usage, model = parts
+        return Completion(answer=answer, usage=usage, model=model, latency_s=time.monotonic() - begin)
 
-    async def _chat(self, item: Item, generation: Generation, timeout_s: float) -> Completion:
-        body: dict[str, Any] = {
-            "model": self._card.model,
-            "messages": [message.model_dump() for message in item.messages],
-            **generation.model_dump(exclude_none=True, exclude={"stop"}),
-        }
-        if generation.stop:
-            body["stop"] = list(generation.stop)
+    async def _chat(self, item: Item, generation: Generation, timeout_s: float) -> _Parts:
+        if generation is not self._generation:
+            self._generation, self._settings = generation, _settings(self._card.model, generation)
+        body = b'%b,"messages":%b}' % (self._settings, _MESSAGES.dump_json(item.messages))
         reply = await self._send("POST", "/chat/completions", body, timeout_s)
         answer = replies.answer(replies.first_choice(reply))
-        return Completion(answer=answer, usage=replies.usage(reply), model=replies.name(reply))
+        return answer, replies.usage(reply), replies.name(reply)
 
-    async def _choose(self, item: Item, timeout_s: float) -> Completion:
+    async def _choose(self, item: Item, timeout_s: float) -> _Parts:
         if RequestKind.CHOICE not in self._card.requests:
             msg = f"the card of {self._card.name} doesn't say that it answers choices"
             raise ModelCallError(msg, 400)
@@ -114,7 +126,7 @@ class Adapter:
             raise ModelCallError(msg, 408) from None
         values, counts, parts = zip(*weighed, strict=True)
         answer = ChoiceAnswer(log_likelihoods=values, token_counts=counts)
-        return Completion(answer=answer, usage=replies.total(parts), model=replies.name(parts[-1]))
+        return answer, replies.total(parts), replies.name(parts[-1])
 
     async def _weigh(self, prompt: str, option: str, timeout_s: float) -> tuple[float, int, dict[str, Any]]:
         content = {"content": option, "add_special": False}
@@ -151,7 +163,11 @@ class Adapter:
         timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             async with self._session.request(
-                method, url, json=body, timeout=timeout, allow_redirects=False
+                method,
+                url,
+                data=body if body is None or isinstance(body, bytes) else to_json(body),
+                timeout=timeout,
+                allow_redirects=False,
             ) as response:
                 payload = await response.read()
                 return replies.parse(response.status, response.headers, payload)

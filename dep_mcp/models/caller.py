@@ -4,7 +4,8 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dep_mcp.models.control import Ticket
@@ -74,6 +75,7 @@ class Caller:
     timeout_s: float
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     on_fault: Callable[[int, str], None] = lambda _status, _detail: None
+    _watch: "_Watch" = field(default_factory=lambda: _Watch(), init=False)  # noqa: PLW0108 (defined below)
 
     async def call(
         self, item: Item, generation: Generation, *, epoch: int, ticket: Ticket | None = None
@@ -131,7 +133,7 @@ class Caller:
 
     async def _once(self, item: Item, generation: Generation, epoch: int, ticket: Ticket) -> Completion:
         try:
-            async with asyncio.timeout(self.timeout_s + 5):  # the adapter's own deadline comes first
+            with self._watch.within(self.timeout_s + 5):  # the adapter's own deadline comes first
                 completion = await self.adapter.complete(item, generation, timeout_s=self.timeout_s, epoch=epoch)
         except TimeoutError:
             self.flow.given_back(ticket, overloaded=True)
@@ -158,6 +160,42 @@ class Caller:
         tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)
         self.flow.answered(ticket, tokens if known else None)
         return completion
+
+
+class _Watch:
+    """Deadlines of many calls at the cost of one timer: `asyncio.timeout` would take one for each."""
+
+    def __init__(self) -> None:
+        self._until: dict[asyncio.Task[object], float] = {}
+        self._overdue: set[asyncio.Task[object]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Raise `TimeoutError` from the block once so many seconds, and at most a second more, have passed."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        if task is None:  # pragma: no cover (a coroutine runs in a task)
+            raise RuntimeError
+        self._until[task] = loop.time() + seconds
+        if self._timer is None:
+            self._timer = loop.call_later(min(1.0, max(0.0, seconds)), self._look, loop)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task in self._overdue and task.uncancel() == 0:
+                raise TimeoutError from None
+            raise
+        finally:
+            self._overdue.discard(task)
+            del self._until[task]
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task, until in self._until.items():
+            if until <= now and task not in self._overdue:
+                self._overdue.add(task)
+                task.cancel()
+        self._timer = loop.call_later(1.0, self._look, loop) if self._until else None
 
 
 def _outcome(error: ModelCallError, attempts: int) -> Called:

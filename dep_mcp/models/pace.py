@@ -18,6 +18,8 @@ _FLOOD_S = 1.0
 """Refusals that follow one another faster are one event."""
 _LEAST_RATE = 1 / 30
 """Calls a second that are tried in any case."""
+_CHAIN, _CHAIN_S, _INDIFFERENT_S = 3, 2.0, 10.0
+"""After so many measurements in a row, each so soon after the other (seconds), refusals change nothing for a while."""
 _SHARE = 200
 """Calls over which the share of refused ones is taken."""
 
@@ -39,7 +41,9 @@ class Pace:
         self._refused: deque[int] = deque()
         self._refusals = 0
         self._flood = (0, now, 0)
-        self._flood_at = float("-inf")
+        self._flood_at = self._indifferent_until = float("-inf")
+        self._measured_at = deque([float("-inf")])
+        self._first = self.rate
 
     def wait_s(self, now: float) -> float:
         """Seconds until the next call may leave."""
@@ -73,10 +77,12 @@ class Pace:
             at: When it was sent.
             now: When its refusal came.
         """
+        if now < self._indifferent_until:
+            return
         flooded = sum(refused > number - 20 for refused in self._refused) > 2  # noqa: PLR2004 (of the last 20)
         measured = self._measured(number, at) if flooded else None
         if measured is not None:
-            self.rate = 0.98 * min(measured, self.rate)
+            self._measure(measured, now)
             self._flood = (number, at, self._refusals)
         elif not self._known:
             self.rate *= 0.75
@@ -92,6 +98,18 @@ class Pace:
         self._base = self.rate
         self._grown_at = self._quiet_at = now
         self._next_at = now + 1 / self.rate
+
+    def _measure(self, measured: float, now: float) -> None:
+        """At the rate measured a limit refuses no more. An endpoint that goes on, and on, refuses whatever is sent."""
+        if now - self._measured_at[-1] > _CHAIN_S:
+            self._measured_at.clear()
+            self._first = measured
+        self._measured_at.append(now)
+        self.rate = 0.98 * measured
+        if len(self._measured_at) > _CHAIN:
+            self.rate = self._first
+            self._indifferent_until = now + _INDIFFERENT_S
+            self._measured_at = deque([float("-inf")])
 
     def _measured(self, number: int, at: float) -> float | None:
         """Calls accepted a second since this flood of refusals began; `None` if too few."""

@@ -15,7 +15,7 @@ from dep_mcp.protocol.cards import DataFile, DatasetCard, Disclosure, Limits, Mo
 from dep_mcp.protocol.evaluations import TRANSITIONS, Evaluation, EvaluationState, Settings
 from dep_mcp.protocol.ids import EvaluationId, ItemId, new_evaluation_id, new_seed
 from dep_mcp.protocol.items import Generation, Item, Message, RequestKind
-from dep_mcp.protocol.records import Record, Usage
+from dep_mcp.protocol.records import FetchedPage, Record, Usage
 from dep_mcp.protocol.scores import Counts, Estimate, ItemScore, ScoreReport
 from dep_mcp.protocol.status import STATUS_CONTRACT, Action, Rule, rule_for
 from dep_mcp.protocol.submissions import Answer, ChoiceAnswer, DeclaredFailure, Submission, TextAnswer
@@ -60,6 +60,7 @@ __all__ = [
     "Evaluation",
     "EvaluationId",
     "EvaluationState",
+    "FetchedPage",
     "Generation",
     "GetItems",
     "Item",

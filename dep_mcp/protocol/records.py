@@ -1,4 +1,4 @@
-"""What the journal holds of one (item, epoch): the answer and what it took to get it."""
+"""What the journal holds: of each (item, epoch) the answer and what it took to get it, and where items lie."""
 
 from typing import Annotated
 
@@ -19,6 +19,8 @@ class Record(WireModel):
     """One answer (or declared failure) of the journal."""
 
     submission: Submission
+    position: Annotated[int, Field(ge=0)]
+    """Place of the item in the evaluation's order, from 0."""
     attempts: Annotated[int, Field(ge=1)]
     """Calls made for it, rate-limited ones not counted."""
     usage: Usage = Usage()
@@ -31,3 +33,17 @@ class Record(WireModel):
     detail: str | None = None
     """For a failure: what the provider said."""
     at: AwareDatetime
+
+
+class FetchedPage(WireModel):
+    """A page of items of an evaluation, as it was fetched."""
+
+    position: int
+    """Place of its first item in the evaluation's order, from 0."""
+    items: int
+    cursor: str | None
+    """With which it was fetched."""
+    next_cursor: str | None
+    """Of the next page; `None` for the last."""
+    answered: int = 0
+    """How many (item, epoch) of it have an answer."""

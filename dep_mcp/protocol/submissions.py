@@ -12,7 +12,9 @@ from dep_mcp.protocol.ids import ItemId
 
 def _encodable(text: object) -> object:
     """Half a surrogate pair is no Unicode text: it becomes U+FFFD, as decoders do with broken bytes."""
-    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text) if isinstance(text, str) else text
+    if not isinstance(text, str) or text.isascii():
+        return text
+    return re.sub("[\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 class TextAnswer(WireModel):

@@ -2,10 +2,9 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dep_mcp.protocol import Evaluation, Opened, Record, ScoreReport
+from dep_mcp.protocol import Evaluation, FetchedPage, Opened, Record, ScoreReport
 from dep_mcp.protocol.errors import UnknownNameError
 
 _COLUMNS = "evaluation_id, state, cause, created_at, updated_at, settings"
@@ -103,23 +102,35 @@ def transitions(db: sqlite3.Connection, evaluation_id: str) -> list[tuple[str, s
     return db.execute(query, (evaluation_id,)).fetchall()
 
 
-def answered(db: sqlite3.Connection, evaluation_id: str, item_ids: Sequence[str]) -> set[tuple[str, int]]:
+def answered(db: sqlite3.Connection, evaluation_id: str, position: int, items: int) -> set[tuple[int, int]]:
     """Which of these have an answer."""
-    query = """SELECT item_id, epoch FROM answers WHERE evaluation_id = ? AND NOT failed
-               AND item_id IN (SELECT value FROM json_each(?))"""
-    return set(db.execute(query, (evaluation_id, json.dumps(item_ids))))
+    query = """SELECT position, epoch FROM answers WHERE evaluation_id = ? AND position >= ? AND position < ?
+               AND NOT failed"""
+    return set(db.execute(query, (evaluation_id, position, position + items)))
+
+
+def pages(db: sqlite3.Connection, evaluation_id: str) -> list[FetchedPage]:
+    """Pages of items, in order."""
+    query = """SELECT position, items, cursor, next, (SELECT count(*) FROM answers
+                 WHERE answers.evaluation_id = pages.evaluation_id AND NOT failed
+                 AND answers.position >= pages.position AND answers.position < pages.position + pages.items)
+               FROM pages WHERE evaluation_id = ? ORDER BY position"""
+    return [
+        FetchedPage(position=position, items=items, cursor=cursor, next_cursor=following, answered=count)
+        for position, items, cursor, following, count in db.execute(query, (evaluation_id,))
+    ]
 
 
 def records(
     db: sqlite3.Connection,
     evaluation_id: str,
     *,
-    after: tuple[str, int],
+    after: tuple[int, int],
     limit: int,
     failed: bool | None = None,
 ) -> list[Record]:
-    """A page of the journal by (item id, epoch)."""
-    query = """SELECT record FROM answers WHERE evaluation_id = ? AND (item_id, epoch) > (?, ?)
-               AND (? IS NULL OR failed = ?) ORDER BY item_id, epoch LIMIT ?"""
+    """A page of the journal by (place, epoch)."""
+    query = """SELECT record FROM answers WHERE evaluation_id = ? AND (position, epoch) > (?, ?)
+               AND (? IS NULL OR failed = ?) ORDER BY position, epoch LIMIT ?"""
     found = db.execute(query, (evaluation_id, *after, failed, failed, limit))
     return [Record.model_validate_json(text) for (text,) in found]

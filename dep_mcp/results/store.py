@@ -6,7 +6,7 @@ go through one thread, which commits what has gathered meanwhile in one transact
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from dep_mcp.protocol import (
     TRANSITIONS,
     Evaluation,
     EvaluationState,
+    FetchedPage,
     Opened,
     Record,
     ScoreReport,
@@ -27,7 +28,7 @@ from dep_mcp.results import rows
 
 Value = TypeVar("Value")
 
-_VERSION = 1
+_VERSION = 2
 LEASE_S = 60.0
 """How long a claim lasts without being renewed."""
 _SCHEMA = """
@@ -36,17 +37,26 @@ CREATE TABLE evaluations (evaluation_id TEXT PRIMARY KEY, state TEXT NOT NULL, c
     opened TEXT, report TEXT, owner TEXT, lease TEXT) STRICT;
 CREATE TABLE transitions (evaluation_id TEXT NOT NULL REFERENCES evaluations, at TEXT NOT NULL, state TEXT NOT NULL,
     cause TEXT NOT NULL) STRICT;
-CREATE TABLE answers (evaluation_id TEXT NOT NULL REFERENCES evaluations, item_id TEXT NOT NULL, epoch INTEGER NOT NULL,
-    failed INTEGER NOT NULL, record TEXT NOT NULL, PRIMARY KEY (evaluation_id, item_id, epoch)) STRICT, WITHOUT ROWID;
+CREATE TABLE pages (evaluation_id TEXT NOT NULL REFERENCES evaluations, position INTEGER NOT NULL,
+    items INTEGER NOT NULL, cursor TEXT, next TEXT, PRIMARY KEY (evaluation_id, position)) STRICT, WITHOUT ROWID;
+CREATE TABLE answers (evaluation_id TEXT NOT NULL REFERENCES evaluations, position INTEGER NOT NULL,
+    epoch INTEGER NOT NULL, failed INTEGER NOT NULL, record TEXT NOT NULL,
+    PRIMARY KEY (evaluation_id, position, epoch)) STRICT, WITHOUT ROWID;
 """
 _CREATE = """
 INSERT INTO evaluations (evaluation_id, state, cause, created_at, updated_at, settings, seed)
 VALUES (?, ?, ?, ?, ?, ?, ?)
 """
+_PAGE = "INSERT INTO pages VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _APPEND = """
-INSERT INTO answers VALUES (?, ?, ?, ?, ?)
+INSERT INTO answers
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value -> 4 FROM json_each(?) WHERE true
 ON CONFLICT DO UPDATE SET failed = excluded.failed, record = excluded.record WHERE answers.failed
 """
+"""One statement for a whole batch, so that the thread takes the interpreter's lock once, not once per answer; and by
+place in the evaluation's order, in which answers come about, so that a batch touches few pages of the file."""
+_GATHER_S = 0.02
+"""Between two commits, while answers keep coming: a disk's flush costs as much for one answer as for a hundred."""
 
 
 class Store:
@@ -60,7 +70,7 @@ class Store:
     def __init__(self, db: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
         self._db = db
         self._thread = thread
-        self._pending: list[tuple[str, Record, asyncio.Future[None]]] = []
+        self._pending: list[tuple[str, asyncio.Future[None]]] = []
         self._flusher: asyncio.Task[None] | None = None
 
     @classmethod
@@ -207,24 +217,33 @@ class Store:
             StoreError: The disk is full or the file can't be written.
         """
         future = asyncio.get_running_loop().create_future()
-        self._pending.append((evaluation_id, record, future))
+        self._pending.append((_row(evaluation_id, record), future))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._flush())
         await future
 
+    async def add_page(self, evaluation_id: str, page: FetchedPage) -> None:
+        """Remember where a page of items lies, so that a resume needn't fetch those that are answered."""
+        row = (evaluation_id, page.position, page.items, page.cursor, page.next_cursor)
+        await self._do(lambda db: db.execute(_PAGE, row))
+
     async def _flush(self) -> None:
         while self._pending:
             batch, self._pending = self._pending, []
+            rows = f"[{','.join(row for row, _ in batch)}]"
+            error: Exception | None = None
             try:
-                await self._do(lambda db, batch=batch: db.executemany(_APPEND, map(_row, batch)))  # type: ignore[misc]
-            except Exception as error:  # noqa: BLE001 (handed to whoever waits: an unheard one would make them wait for ever)
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
-            else:
-                for _, _, future in batch:
-                    if not future.done():
-                        future.set_result(None)
+                await self._do(lambda db, rows=rows: db.execute(_APPEND, (rows,)))  # type: ignore[misc]
+            except Exception as fault:  # noqa: BLE001 (handed to whoever waits: an unheard one would make them wait for ever)
+                error = fault
+            for _, future in batch:
+                if future.done():
+                    continue
+                if error is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(error)
+            await asyncio.sleep(_GATHER_S)
 
     # -- reading
 
@@ -263,32 +282,35 @@ class Store:
 
     async def failures(self, evaluation_id: str, most: int = 20) -> list[Record]:
         """Declared failures, for people to read."""
-        return await self._do(lambda db: rows.records(db, evaluation_id, after=("", 0), limit=most, failed=True))
+        return await self._do(lambda db: rows.records(db, evaluation_id, after=(-1, 0), limit=most, failed=True))
 
     async def transitions(self, evaluation_id: str) -> list[tuple[str, str, str]]:
         """Time, state and cause of each transition, oldest first."""
         return await self._do(lambda db: rows.transitions(db, evaluation_id))
 
-    async def answered(self, evaluation_id: str, item_ids: Sequence[str]) -> set[tuple[str, int]]:
-        """Which (item, epoch) of these items have an answer; failures don't count."""
-        return await self._do(lambda db: rows.answered(db, evaluation_id, item_ids))
+    async def answered(self, evaluation_id: str, position: int, items: int) -> set[tuple[int, int]]:
+        """Which (place, epoch) of so many items from a place on have an answer; failures don't count."""
+        return await self._do(lambda db: rows.answered(db, evaluation_id, position, items))
+
+    async def pages(self, evaluation_id: str) -> list[FetchedPage]:
+        """The pages of items that were fetched so far, in order."""
+        return await self._do(lambda db: rows.pages(db, evaluation_id))
 
     async def journal(self, evaluation_id: str, *, page: int = 100) -> AsyncGenerator[list[Record]]:
-        """All records, in pages by item id and epoch."""
-        after = ("", 0)
+        """All records, in pages by place and epoch."""
+        after = (-1, 0)
         while True:
             found = await self._do(lambda db, after=after: rows.records(db, evaluation_id, after=after, limit=page))  # type: ignore[misc]
             if not found:
                 return
             yield found
-            after = (found[-1].submission.item_id, found[-1].submission.epoch)
+            after = (found[-1].position, found[-1].submission.epoch)
 
 
-def _row(entry: tuple[str, Record, object]) -> tuple[str, str, int, bool, str]:
-    evaluation_id, record, _ = entry
+def _row(evaluation_id: str, record: Record) -> str:
     submission = record.submission
-    failed = submission.answer.kind == "failure"
-    return evaluation_id, submission.item_id, submission.epoch, failed, record.model_dump_json()
+    failed = int(submission.answer.kind == "failure")
+    return f'["{evaluation_id}",{record.position},{submission.epoch},{failed},{record.model_dump_json()}]'
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -314,7 +336,7 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
     db.execute("BEGIN IMMEDIATE")
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version not in (0, _VERSION):
-        msg = f"{path} was written by another version of dep-mcp (format {version}): update dep-mcp"
+        msg = f"{path} was written by another version of dep-mcp (format {version}, not {_VERSION}): move it away"
         raise StoreError(msg)
     if version == 0:
         for statement in _SCHEMA.split(";"):

@@ -5,7 +5,8 @@ queues, whose lengths are a few times the number of calls in flight.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
@@ -15,6 +16,7 @@ from dep_mcp.protocol import (
     PAGE_ITEMS,
     DeclaredFailure,
     Evaluation,
+    FetchedPage,
     Item,
     ItemPage,
     Record,
@@ -31,6 +33,10 @@ MOST_MALFORMED = 20
 
 _OPEN = 100
 """Items besides twice the calls in flight that may wait for a retry or for the disk."""
+
+
+_GATHER_S = 0.05
+"""How long answers are gathered for one call of `submit`."""
 
 
 class Endpoint(Protocol):
@@ -52,8 +58,14 @@ class Journal(Protocol):
     async def append(self, evaluation_id: str, record: Record) -> None:
         """Write one answer; durable when it returns."""
 
-    async def answered(self, evaluation_id: str, item_ids: list[str]) -> set[tuple[str, int]]:
-        """Which (item, epoch) have an answer."""
+    async def answered(self, evaluation_id: str, position: int, items: int) -> set[tuple[int, int]]:
+        """Which (place, epoch) of so many items from a place on have an answer."""
+
+    async def pages(self, evaluation_id: str) -> list[FetchedPage]:
+        """The pages fetched so far, in order."""
+
+    async def add_page(self, evaluation_id: str, page: FetchedPage) -> None:
+        """Remember a page."""
 
 
 @dataclass
@@ -111,6 +123,7 @@ class Runner:
         self._journal = journal
         self._caller = caller
         self._progress = progress
+        self._pages: asyncio.Queue[tuple[int, tuple[Item, ...]] | None] = asyncio.Queue(2)
         self._durable: asyncio.Queue[Submission | None] = asyncio.Queue(10 * PAGE_ITEMS)
         self._held: list[Record] = []
         self._open = 0
@@ -134,8 +147,10 @@ class Runner:
         try:
             async with asyncio.TaskGroup() as tasks:
                 submitter = tasks.create_task(self._submit())
+                fetcher = tasks.create_task(self._fetch())
                 async with asyncio.TaskGroup() as calls:
                     await self._dispatch(calls)
+                fetcher.cancel()  # stopped before the last page
                 if self._fatal is None:
                     await self._settle()
                 await self._durable.put(None)
@@ -152,7 +167,7 @@ class Runner:
     async def _dispatch(self, calls: asyncio.TaskGroup) -> None:
         """Start a call for each item as the endpoint's flow control lets it."""
         flow = self._caller.flow
-        async for item, epoch in self._missing():
+        async for place, item, epoch in self._missing():
             while self._open >= 2 * flow.most + _OPEN:
                 self._ended.clear()
                 await self._ended.wait()
@@ -160,9 +175,9 @@ class Runner:
             if ticket is None:
                 return
             self._open += 1
-            calls.create_task(self._answer(item, epoch, ticket))
+            calls.create_task(self._answer(place, item, epoch, ticket))
 
-    async def _answer(self, item: Item, epoch: int, ticket: Ticket) -> None:
+    async def _answer(self, place: int, item: Item, epoch: int, ticket: Ticket) -> None:
         """Call the model until the item has an answer or a declared failure, and keep that.
 
         An error that no other call could better stops the evaluation: what is in flight is paid for, and is kept.
@@ -170,7 +185,7 @@ class Runner:
         try:
             called = await self._caller.call(item, self._evaluation.settings.generation, epoch=epoch, ticket=ticket)
             if called is not None:
-                await self._take(_record(item, epoch, called), exhausted=called.exhausted)
+                await self._take(_record(place, item, epoch, called), exhausted=called.exhausted)
         except (ModelCallError, EvaluationPausedError) as error:
             self._fatal = self._fatal or error
             self.stop()
@@ -190,31 +205,40 @@ class Runner:
         if self._held:
             await self._settle()
 
-    async def _pages(self) -> AsyncGenerator[ItemPage]:
-        """Pages, the next one already on its way while one is worked on."""
-        ahead: asyncio.Task[ItemPage] | None = asyncio.create_task(self._page(None))
-        try:
-            while ahead is not None:
-                page = await ahead
-                ahead = None if page.next_cursor is None else asyncio.create_task(self._page(page.next_cursor))
-                yield page
-        finally:
-            if ahead is not None:
-                ahead.cancel()
-
-    async def _page(self, cursor: str | None) -> ItemPage:
-        return await self._endpoint.get_items(cursor)
-
-    async def _missing(self) -> AsyncIterator[tuple[Item, int]]:
+    async def _fetch(self) -> None:
+        """Fetch the pages that aren't answered yet, a little ahead of the calls."""
+        known = await self._journal.pages(self._evaluation.evaluation_id)
         epochs = self._evaluation.settings.epochs
-        async for page in self._pages():
+        todo = deque((page.position, page.cursor) for page in known if page.answered < page.items * epochs)
+        last = known[-1] if known else FetchedPage(position=0, items=0, cursor=None, next_cursor="")
+        self._progress.kept = sum(page.answered for page in known if page.answered == page.items * epochs)
+        self._progress.total = self._progress.kept
+        if last.next_cursor is not None:
+            todo.append((last.position + last.items, last.next_cursor or None))
+        while todo:
+            position, cursor = todo.popleft()
+            page = await self._endpoint.get_items(cursor)
             self._progress.total = page.total * epochs
-            there = await self._journal.answered(self._evaluation.evaluation_id, [item.item_id for item in page.items])
+            if position >= last.position + last.items:
+                last = FetchedPage(
+                    position=position, items=len(page.items), cursor=cursor, next_cursor=page.next_cursor
+                )
+                await self._journal.add_page(self._evaluation.evaluation_id, last)
+                if page.next_cursor is not None:
+                    todo.append((position + len(page.items), page.next_cursor))
+            await self._pages.put((position, page.items))
+        await self._pages.put(None)
+
+    async def _missing(self) -> AsyncIterator[tuple[int, Item, int]]:
+        """What has no answer: place, item, epoch."""
+        while (fetched := await self._pages.get()) is not None:
+            first, items = fetched
+            there = await self._journal.answered(self._evaluation.evaluation_id, first, len(items))
             self._progress.kept += len(there)
-            for item in page.items:
-                for epoch in range(1, epochs + 1):
-                    if (item.item_id, epoch) not in there:
-                        yield item, epoch
+            for place, item in enumerate(items, first):
+                for epoch in range(1, self._evaluation.settings.epochs + 1):
+                    if (place, epoch) not in there:
+                        yield place, item, epoch
 
     async def _keep(self, record: Record) -> None:
         await self._journal.append(self._evaluation.evaluation_id, record)
@@ -264,18 +288,18 @@ class Runner:
             self.stop()
 
     async def _submit(self) -> None:
+        """Submit what is durable, a hundred at once or what has come within a moment."""
         open_ = True
         while open_:
-            batch = []
-            submission = await self._durable.get()
-            while submission is not None:
-                batch.append(submission)
-                if self._durable.empty() or len(batch) == PAGE_ITEMS:
-                    break
-                submission = self._durable.get_nowait()
-            open_ = submission is not None
-            if batch:
-                _check(await self._endpoint.submit(tuple(batch)))
+            batch = [await self._durable.get()]
+            if batch[0] is not None and self._durable.qsize() < PAGE_ITEMS - 1:
+                await asyncio.sleep(_GATHER_S)
+            while not self._durable.empty() and len(batch) < PAGE_ITEMS:
+                batch.append(self._durable.get_nowait())
+            open_ = batch[-1] is not None
+            submissions = tuple(submission for submission in batch if submission is not None)
+            if submissions:
+                _check(await self._endpoint.submit(submissions))
 
     async def _score(self) -> ScoreReport:
         result = await self._endpoint.score()
@@ -285,10 +309,11 @@ class Runner:
         return result.report
 
 
-def _record(item: Item, epoch: int, called: Called) -> Record:
+def _record(place: int, item: Item, epoch: int, called: Called) -> Record:
     completion = called.completion
     return Record(
         submission=Submission(item_id=item.item_id, epoch=epoch, answer=completion.answer),
+        position=place,
         attempts=called.attempts,
         usage=completion.usage,
         cost_usd=completion.cost_usd,

@@ -47,10 +47,14 @@ def settings() -> Callable[..., Settings]:
 
 @pytest.fixture
 def record() -> Callable[..., Record]:
+    """Records, each item at the place of its first appearance."""
+    places: dict[str, int] = {}
+
     def make(item_id: str = "i", said: str | int = "4", *, epoch: int = 1, **changed: object) -> Record:
         answer: Answer = TextAnswer(text=said) if isinstance(said, str) else DeclaredFailure(status=said)
         whole: dict[str, object] = {
             "submission": Submission(item_id=item_id, epoch=epoch, answer=answer),
+            "position": places.setdefault(item_id, len(places)),
             "attempts": 1,
             "at": datetime.now(UTC),
             "usage": Usage(prompt_tokens=10, completion_tokens=2),

@@ -14,6 +14,7 @@ import pytest
 
 from dep_mcp.protocol import (
     EvaluationState,
+    FetchedPage,
     Opened,
     Record,
     ScoreReport,
@@ -107,7 +108,8 @@ async def main():
             while True:
                 answer = TextAnswer(text="x" * 200)
                 submission = Submission(item_id=f"{worker}-{number}", answer=answer)
-                await store.append(sys.argv[2], Record(submission=submission, attempts=1, at=datetime.now(UTC)))
+                record = Record(submission=submission, position=8 * number + worker, attempts=1, at=datetime.now(UTC))
+                await store.append(sys.argv[2], record)
                 print(submission.item_id, flush=True)
                 number += 1
         await asyncio.gather(*(worker(number) for number in range(8)))
@@ -254,7 +256,7 @@ async def test_a_record_that_cannot_be_written_fails_and_does_not_wait_for_ever(
     """Whatever the reason; and the next one is written."""
     async with Store.open(tmp_path / "store.sqlite") as store, asyncio.timeout(10):
         evaluation_id = await add(store, settings())
-        with pytest.raises(OverflowError):
+        with pytest.raises(StoreError):
             await store.append(evaluation_id, record("a", epoch=2**70))
         await store.append(evaluation_id, record("b"))
         assert set(await journal(store, evaluation_id)) == {("b", 1)}
@@ -267,11 +269,11 @@ async def test_pages_of_the_journal_are_in_order_and_whole(
     async with Store.open(tmp_path / "store.sqlite") as store:
         evaluation_id, other = await add(store, settings()), await add(store, settings())
         pairs = [(item, epoch) for item in ("", "a", "b", "ä", "Z")[1:] for epoch in (1, 2, 10)]
-        for item, epoch in reversed(pairs):
-            await store.append(evaluation_id, record(item, item, epoch=epoch))
+        for place, (item, epoch) in reversed(list(enumerate(pairs))):
+            await store.append(evaluation_id, record(item, item, epoch=epoch, position=place // 3))
         await store.append(other, record("elsewhere"))
         for page in (1, 2, 5, 100):
-            assert list(await journal(store, evaluation_id, page)) == sorted(pairs)
+            assert list(await journal(store, evaluation_id, page)) == pairs
 
 
 async def test_totals_tell_answers_failures_tokens_and_cost(
@@ -299,9 +301,27 @@ async def test_answered_tells_answers_and_not_failures(
         evaluation_id = await add(store, settings())
         await store.append(evaluation_id, record("a", epoch=2))
         await store.append(evaluation_id, record("b", 500))
-        await store.append(evaluation_id, record('quote"d'))
-        found = await store.answered(evaluation_id, ["a", "b", 'quote"d', "never"])
-    assert found == {("a", 2), ('quote"d', 1)}
+        await store.append(evaluation_id, record("c"))
+        await store.append(evaluation_id, record("elsewhere"))
+        assert await store.answered(evaluation_id, 0, 3) == {(0, 2), (2, 1)}
+
+
+async def test_pages_of_items_are_remembered_with_their_answers(
+    tmp_path: Path, settings: MakeSettings, record: MakeRecord
+) -> None:
+    """A resume fetches only pages that lack answers; one that holds a failure does."""
+    first = FetchedPage(position=0, items=2, cursor=None, next_cursor="2")
+    second = FetchedPage(position=2, items=1, cursor="2", next_cursor=None)
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        evaluation_id = await add(store, settings())
+        for page in (second, first, first):
+            await store.add_page(evaluation_id, page)
+        for item, what in (("a", "1"), ("b", 500), ("c", "3")):
+            await store.append(evaluation_id, record(item, what))
+        assert await store.pages(evaluation_id) == [
+            first.model_copy(update={"answered": 1}),
+            second.model_copy(update={"answered": 1}),
+        ]
 
 
 async def test_the_item_set_is_fixed_once(tmp_path: Path, settings: MakeSettings) -> None:
