@@ -54,15 +54,17 @@ class Control:
 
     Args:
         most: Calls in flight that are never exceeded.
-        start: Calls in flight at first.
+        start: Calls in flight at first; those of an endpoint that nothing is known of leave one by one, so that the
+            first refusal is heard before the rest is sent.
     """
 
-    def __init__(self, most: int, start: int = START) -> None:
+    def __init__(self, most: int, start: int | None = None) -> None:
         self.most = most
         self.in_flight = 0
         self.refusals = 0
         self.pace: Pace | None = None
-        self._window = float(min(start, most))
+        self._window = float(min(start or START, most))
+        self._spread = start is None
         self._ceiling = math.inf
         self._sent = self._cut = 0
         self._cut_at = -math.inf
@@ -105,14 +107,13 @@ class Control:
         ticket = Ticket(self._sent, self.in_flight, now, self.in_flight >= int(self._window))
         if self.pace is not None:
             self.pace.sent(now)
-        else:
+        elif self._ceiling < math.inf:
             self._next_at = now + _SPACING * self._latency_s / self._window
-            if (
-                self._trying
-                and self._beyond is None
-                and ticket.depth > 1.08 * self._ceiling + min(1.0, self._ceiling / 10)
-            ):
+            beyond = ticket.depth > 1.08 * self._ceiling + min(1.0, self._ceiling / 10)
+            if self._trying and self._beyond is None and beyond:
                 self._beyond, self._try_at = ticket, now + _PRESUMED_S
+        elif self._spread and not self._latency_s:
+            self._next_at = now + _TICK_S
         return ticket
 
     # -- hearing
@@ -169,6 +170,7 @@ class Control:
 
     def _refused_within(self, others: float, now: float) -> None:
         if self._ceiling == math.inf:
+            self._began = now  # its bucket, if it has one, is empty: what it accepts from now on is its rate
             self._cap(others, others, now)
             return
         self._odd.append(now)

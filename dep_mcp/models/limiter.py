@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from dep_mcp.models.control import START, Control, Ticket
+from dep_mcp.models.control import Control, Ticket
 from dep_mcp.protocol import Limits
 
 MOST_IN_FLIGHT = 512
@@ -125,7 +125,7 @@ class Limiter:
     """
 
     def __init__(self, limits: Limits, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._control = Control(limits.concurrency or MOST_IN_FLIGHT, limits.concurrency or START)
+        self._control = Control(limits.concurrency or MOST_IN_FLIGHT, limits.concurrency)
         requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
         self._requests = None if requests is None else Bucket(requests, burst_s=1.0)
         self._tokens = None if tokens is None else Bucket(tokens, burst_s=10.0)

@@ -6,7 +6,7 @@ in between, divided by the time, is the rate at which it is filled, whatever tha
 
 from collections import deque
 
-CALM_S, CALM_CALLS = 1.0, 25
+CALM_S, CALM_CALLS = 1.0, 60
 """So long without a refusal (seconds, and as many calls), and the pace grows faster and faster."""
 CREEP = 0.03
 """Growth a second before that: of fast endpoints; of slow ones less, since each refusal weighs more."""
