@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from types import ModuleType
 
 from pydantic import TypeAdapter
@@ -74,6 +75,13 @@ def _serve(library: ModuleType, connection: socket.socket) -> None:
     asyncio.run(Worker(library, connection).run())
 
 
+def _reap(options: int) -> None:
+    """Take leave of workers that ended (or, without options, of all: they end with their sockets)."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, options)[0]:
+            pass
+
+
 def main(control: socket.socket) -> None:
     """Fork workers until the control socket closes."""
     library, fault = None, ""
@@ -83,16 +91,18 @@ def main(control: socket.socket) -> None:
         fault = f"LiteLLM can't be imported ({type(error).__name__}: {error}): install dep-mcp anew"
     gc.collect()
     gc.freeze()  # pages that the collector never writes to stay shared by all workers
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # workers are no zombies
+    signal.signal(signal.SIGCHLD, lambda _number, _frame: _reap(os.WNOHANG))
     while True:
         asked, descriptors, _, _ = socket.recv_fds(control, 1, 1)
         if not asked:
+            _reap(0)
             return
         connection = socket.socket(fileno=descriptors[0])
         if library is None:
             connection.sendall(json.dumps({"broken": fault}).encode() + b"\n")
         elif os.fork() == 0:
             control.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             try:
                 _serve(library, connection)
             finally:
