@@ -1,79 +1,61 @@
-"""Evaluates models on benchmarks, one pair after the other: what `run` and `resume` do."""
+"""Evaluates models on benchmarks, several pairs at once: what `run` and `resume` do."""
 
 import asyncio
 import gc
 import signal
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
-from dep_mcp.cli.progress import shown
+from dep_mcp.cli.plan import Plan
+from dep_mcp.cli.progress import event, shown
+from dep_mcp.cli.session import Outcome, Session
 from dep_mcp.cli.views import err
 from dep_mcp.cli.wiring import Host
-from dep_mcp.models import Caller, Limiter, ModelAdapter
-from dep_mcp.orchestrator import Prepared, find_data, require, require_unchanged
-from dep_mcp.protocol import Evaluation, EvaluationState, Generation, ModelCard, ScoreReport
-from dep_mcp.protocol.errors import (
-    ContainerLostError,
-    DepError,
-    EvaluationPausedError,
-    ModelCallError,
-    StoreError,
-)
-from dep_mcp.runner import Progress, Runner
+from dep_mcp.models import Caller, Limiter
+from dep_mcp.orchestrator import find_data, require, require_unchanged
+from dep_mcp.protocol import Evaluation, EvaluationState, ModelCard, Record
+from dep_mcp.protocol.errors import ResumeRefusedError, UsageError
 
-_PAUSING = (402, 429)
-"""Statuses that money or time mends."""
+Started = Callable[[list[str]], None]
+MakeCaller = Callable[[], Caller]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What `run` was asked for.
+class Budget:
+    """What a run may cost.
 
-    Attributes:
-        benchmarks: Names, `name:task`, or folders.
-        models: Names.
-        data: Files or folders that hold benchmarks' data.
-        limit: Items of each benchmark at most.
-        epochs: Repetitions of each item.
-        seed: Instead of a fresh secret one, to repeat an evaluation.
-        generation: Settings that override those of the cards.
-        api_base: Address of the models' endpoint.
-        concurrency: Calls in flight at most, instead of the card's.
+    Args:
+        most_usd: At most; `None` for whatever it takes.
     """
 
-    benchmarks: Sequence[str]
-    models: Sequence[str]
-    data: Sequence[Path] = ()
-    limit: int | None = None
-    epochs: int = 1
-    seed: str | None = None
-    generation: Generation | None = None
-    api_base: str | None = None
-    concurrency: int | None = None
+    def __init__(self, most_usd: float | None) -> None:
+        self._most_usd = most_usd
+        self._spent_usd = 0.0
+        self.sessions: list[Session] = []
+
+    def record(self, record: Record) -> None:
+        """Count what an answer cost; once too much is spent, or a price isn't known, everything pauses."""
+        if self._most_usd is None:
+            return
+        self._spent_usd += record.cost_usd or 0.0
+        cause = None
+        if record.cost_usd is None and record.submission.answer.kind != "failure":
+            cause = "no price is known for its model: give `prices` in its card, or run without --max-cost"
+        elif self._spent_usd >= self._most_usd:
+            cause = f"the {self._most_usd:g} USD of --max-cost are spent ({self._spent_usd:.4f} USD)"
+        if cause is not None:
+            for session in self.sessions:
+                session.stop(cause)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How one evaluation ended.
+async def run(host: Host, plan: Plan, *, events: bool = False, started: Started = lambda _ids: None) -> list[Outcome]:
+    """Evaluate every model on every benchmark; how one pair ends doesn't touch the others.
 
-    Attributes:
-        evaluation: As the store has it now.
-        report: Its score, if it completed.
-        error: Why it didn't.
-        seconds: Wall time of this run.
-    """
-
-    evaluation: Evaluation
-    report: ScoreReport | None
-    error: DepError | None
-    seconds: float
-
-
-async def run(host: Host, plan: Plan) -> list[Outcome]:
-    """Evaluate every model on every benchmark; stops early only when one pauses.
+    Args:
+        host: What this process works with.
+        plan: What to evaluate.
+        events: Tell what happens as JSON lines on standard output.
+        started: Told the evaluations' ids once they exist.
 
     Raises:
         DepError: Something was found wrong before the first evaluation began.
@@ -87,34 +69,112 @@ async def run(host: Host, plan: Plan) -> list[Outcome]:
     err().print(f"engine: {await host.runtime.ping()}")
     await host.runtime.reap()
     prepared = [await host.prepare(folder, task, list(plan.data)) for folder, task in folders]
-    outcomes = []
-    for card in cards:
-        async with _called(host, card) as call:
+    async with AsyncExitStack() as stack:
+        limiters: dict[tuple[str | None, ...], Limiter] = {}
+        callers = [await stack.enter_async_context(_called(host, card, limiters)) for card in cards]
+        made = []
+        for card, call in zip(cards, callers, strict=True):
+            await _tell_neighbours(host, card)
             for benchmark in prepared:
-                evaluation = await _create(host, benchmark, card, plan)
-                outcomes.append(await _evaluate(host, evaluation, call()))
-                if outcomes[-1].evaluation.state is EvaluationState.PAUSED:
-                    return outcomes
-    return outcomes
+                evaluation = await host.orchestrator.create(
+                    benchmark, card, limit=plan.limit, epochs=plan.epochs, seed=plan.seed, generation=plan.generation
+                )
+                made.append((evaluation, call))
+        return await _together(host, made, plan, events=events, started=started)
 
 
-async def resume(host: Host, prefix: str, data: Sequence[Path]) -> Outcome:
+async def resume(
+    host: Host, prefix: str, data: Sequence[Path], *, fork: bool = False, retry_failed: bool = False
+) -> Outcome:
     """Go on with an evaluation that was paused, failed, or whose process died.
+
+    Args:
+        host: What this process works with.
+        prefix: Its id, or the end of it.
+        data: The benchmark's data, where it was given to `run`.
+        fork: Start a new evaluation of the same selection under what is current now; no answer is used again.
+        retry_failed: Of a completed one: start a new evaluation with its answers, and send only its failures again.
 
     Raises:
         ResumeRefusedError: Something that matters changed.
         UsageError: It is completed, or another process runs it.
     """
     evaluation = await host.store.evaluation(prefix)
-    before = evaluation.settings.model
-    card = host.models.current(before)
+    card = host.models.current(evaluation.settings.model)
     await host.runtime.ping()
     await host.runtime.reap()
+    if fork:
+        return await _fork(host, evaluation, card, data)
     image = await host.current_image(evaluation.settings, list(data))
-    require_unchanged(evaluation, card, image)
-    async with _called(host, card) as call:  # a missing key or a dead endpoint changes nothing
-        evaluation = await host.orchestrator.reopen(evaluation, card, image)
-        return await _evaluate(host, evaluation, call())
+    if retry_failed:
+        await _require_failures(host, evaluation)
+    require_unchanged(evaluation, card, image, completed=retry_failed)
+    async with _called(host, card, {}) as call:  # a missing key or a dead endpoint changes nothing
+        if retry_failed:
+            evaluation = await host.orchestrator.retry_failed(evaluation)
+        else:
+            evaluation = await host.orchestrator.reopen(evaluation, card, image)
+        (outcome,) = await _together(host, [(evaluation, call)], None)
+        return outcome
+
+
+async def _fork(host: Host, before: Evaluation, card: ModelCard, data: Sequence[Path]) -> Outcome:
+    settings = before.settings
+    folder, _ = host.catalogue.resolve(settings.benchmark_path or settings.benchmark)
+    benchmark = await host.prepare(folder, settings.task, list(data))
+    async with _called(host, card, {}) as call:
+        evaluation = await host.orchestrator.create(
+            benchmark,
+            card,
+            limit=settings.limit,
+            epochs=settings.epochs,
+            generation=settings.generation,
+            cause=f"forked from {before.evaluation_id}, none of whose answers are used",
+        )
+        (outcome,) = await _together(host, [(evaluation, call)], None)
+        return outcome
+
+
+async def _require_failures(host: Host, evaluation: Evaluation) -> None:
+    if evaluation.state is not EvaluationState.COMPLETED:
+        msg = f"evaluation {evaluation.evaluation_id} is {evaluation.state}: `resume` alone sends its failures again"
+        raise UsageError(msg)
+    if not await host.store.failures(evaluation.evaluation_id, 1):
+        msg = f"evaluation {evaluation.evaluation_id} has no failed item to send again"
+        raise ResumeRefusedError(msg)
+
+
+async def _together(
+    host: Host,
+    made: Sequence[tuple[Evaluation, MakeCaller]],
+    plan: Plan | None,
+    *,
+    events: bool = False,
+    started: Started = lambda _ids: None,
+) -> list[Outcome]:
+    """Run evaluations side by side, as many at once as the plan allows."""
+    budget = Budget(None if plan is None else plan.max_cost_usd)
+    on_event = event if events else lambda _name, **_values: None
+    sessions = [
+        Session(host, evaluation, call(), on_record=budget.record, on_event=on_event) for evaluation, call in made
+    ]
+    budget.sessions = sessions
+    for session in sessions:
+        err().print(f"evaluation {session.id}: {session.title}")
+    started([session.id for session in sessions])
+    gate, running = asyncio.Semaphore(plan.parallel if plan else 1), list[Session]()
+
+    async def one(session: Session) -> Outcome:
+        async with gate:
+            running.append(session)
+            try:
+                return await session.run()
+            finally:
+                running.remove(session)
+
+    with _pausing(sessions):
+        async with shown(lambda: [session.meter.now() for session in running], events=events):
+            return list(await asyncio.gather(*map(one, sessions)))
 
 
 def _card(host: Host, name: str, plan: Plan) -> ModelCard:
@@ -124,10 +184,21 @@ def _card(host: Host, name: str, plan: Plan) -> ModelCard:
     return card.model_copy(update={"limits": card.limits.model_copy(update={"concurrency": plan.concurrency})})
 
 
-async def _create(host: Host, benchmark: Prepared, card: ModelCard, plan: Plan) -> Evaluation:
-    return await host.orchestrator.create(
-        benchmark, card, limit=plan.limit, epochs=plan.epochs, seed=plan.seed, generation=plan.generation
-    )
+async def _tell_neighbours(host: Host, card: ModelCard) -> None:
+    """Say that limits aren't shared with other processes, where one uses the same endpoint right now."""
+    for evaluation in await host.store.evaluations():
+        same = _endpoint(evaluation.settings.model) == _endpoint(card)
+        running = same and evaluation.state is EvaluationState.RUNNING
+        if running and await host.is_run_elsewhere(evaluation.evaluation_id):
+            err().print(
+                f"another process evaluates {card.name} too ({evaluation.evaluation_id}): their limits aren't shared;"
+                " each finds out by itself what the endpoint bears"
+            )
+            return
+
+
+def _endpoint(card: ModelCard) -> tuple[str | None, ...]:
+    return card.adapter, card.api_base, card.model
 
 
 def _spare_collector() -> None:
@@ -138,73 +209,32 @@ def _spare_collector() -> None:
 
 
 @asynccontextmanager
-async def _called(host: Host, card: ModelCard) -> AsyncGenerator[Callable[[], Caller]]:
+async def _called(
+    host: Host, card: ModelCard, limiters: dict[tuple[str | None, ...], Limiter]
+) -> AsyncGenerator[MakeCaller]:
     """Makes callers of a checked model that share its endpoint; its local server, if any, runs while the block does."""
-    async with host.served(card) as reachable:
-        adapter: ModelAdapter = host.adapter(reachable)
-        async with adapter:
-            await adapter.check()
-            limiter = Limiter(card.limits)
-            _spare_collector()
-            yield lambda: Caller(adapter=adapter, flow=limiter.flow(), timeout_s=card.limits.timeout_s)
-
-
-async def _evaluate(host: Host, evaluation: Evaluation, caller: Caller) -> Outcome:
-    begin, report, failure = time.monotonic(), None, None
-    progress = Progress()
-    log = host.logger(evaluation.evaluation_id)
-
-    def on_fault(status: int, detail: str) -> None:
-        progress.faults[status] = progress.faults.get(status, 0) + 1
-        log.warning("model_call_failed", status=status, detail=detail[:500])
-
-    caller.on_fault = on_fault
-    settings = evaluation.settings
-    title = f"{settings.model.name} on {settings.benchmark}" + (f":{settings.task}" if settings.task else "")
-    err().print(f"evaluation {evaluation.evaluation_id}: {title}")
-    log.info("running", settings=settings.model_dump(mode="json"))
-    try:
-        endpoint = await host.orchestrator.endpoint(evaluation, lambda event, text: log.info(event, text=text))
-        async with host.orchestrator.held(evaluation), shown(title, progress, caller.flow), endpoint:
-            runner = Runner(evaluation, endpoint=endpoint, journal=host.store, caller=caller, progress=progress)
-            with _pausing(runner, caller):
-                report = await runner.run()
-        await host.orchestrator.complete(evaluation, report)
-    except DepError as error:
-        failure = error
-        await _finish(host, evaluation, error)
-    except asyncio.CancelledError:
-        await asyncio.shield(_finish(host, evaluation, EvaluationPausedError("interrupted")))
-        err().print(f"what was answered is kept; go on with: dep-mcp resume {evaluation.evaluation_id}")
-        raise
-    evaluation = await host.store.evaluation(evaluation.evaluation_id)
-    log.info(evaluation.state, cause=evaluation.cause, report=report and report.model_dump(mode="json"))
-    return Outcome(evaluation=evaluation, report=report, error=failure, seconds=time.monotonic() - begin)
-
-
-async def _finish(host: Host, evaluation: Evaluation, error: DepError) -> None:
-    resumable = isinstance(error, EvaluationPausedError | ContainerLostError | StoreError) or (
-        isinstance(error, ModelCallError) and error.status in _PAUSING
-    )
-    state = EvaluationState.PAUSED if resumable else EvaluationState.FAILED
-    try:
-        await host.orchestrator.finish(evaluation, state, error.detail)
-    except StoreError:
-        # A full disk can't take the transition either: the row says `running`, its owner is gone, resume takes it up.
-        err().print(f"the store can't record that {evaluation.evaluation_id} stopped")
+    async with host.served(card) as reachable, host.adapter(reachable) as adapter:
+        await adapter.check()
+        limiter = limiters.setdefault(_endpoint(card), Limiter(card.limits))
+        _spare_collector()
+        yield lambda: Caller(adapter=adapter, flow=limiter.flow(), timeout_s=card.limits.timeout_s)
 
 
 @contextmanager
-def _pausing(runner: Runner, caller: Caller) -> Iterator[None]:
+def _pausing(sessions: Sequence[Session]) -> Iterator[None]:
     """Ctrl-C pauses: calls in flight end first. A second one aborts."""
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    loop, task, asked = asyncio.get_running_loop(), asyncio.current_task(), False
 
     def interrupted() -> None:
-        if caller.flow.stopping.is_set() and task is not None:
+        nonlocal asked
+        if asked and task is not None:
             task.cancel()
-        else:
-            runner.stop()
-            err().print(f"pausing: {caller.flow.in_flight} calls in flight end first; Ctrl-C again drops them")
+            return
+        asked = True
+        in_flight = sum(session.in_flight for session in sessions)
+        for session in sessions:
+            session.stop("stopped on request")
+        err().print(f"pausing: {in_flight} calls in flight end first; Ctrl-C again drops them")
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, interrupted)

@@ -3,7 +3,7 @@
 import click
 
 from dep_mcp import __version__
-from dep_mcp.cli import machine, reading, running
+from dep_mcp.cli import controlling, machine, reading, running
 from dep_mcp.cli.base import EPILOG, Commands
 
 
@@ -18,6 +18,10 @@ def cli() -> None:
 for command in (
     running.run,
     running.resume,
+    controlling.pause,
+    controlling.cancel,
+    controlling.watch,
+    controlling.logs,
     reading.show,
     reading.leaderboard_command,
     reading.ls,

@@ -1,62 +1,120 @@
-"""How far an evaluation is: a live bar on a terminal, plain lines elsewhere; always on standard error."""
+"""Shows how far evaluations are: a live view on a terminal, plain lines elsewhere, or events for programs."""
 
 import asyncio
+import json
 import sys
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
+from dep_mcp.cli.meter import Snapshot
 from dep_mcp.cli.views import err
-from dep_mcp.models import Flow
-from dep_mcp.runner import Progress as State
 
-_LIVE_S = 0.2
-_PLAIN_S = 10.0
+_LIVE_S, _PLAIN_S = 0.25, 10.0
+Snapshots = Callable[[], Sequence[Snapshot]]
+
+
+def event(name: str, **values: object) -> None:
+    """Print one event for programs: a JSON object on a line of its own, on standard output."""
+    sys.stdout.write(json.dumps({"event": name, "at": time.time(), **values}) + "\n")
+    sys.stdout.flush()
 
 
 @asynccontextmanager
-async def shown(title: str, state: State, flow: Flow) -> AsyncGenerator[None]:
-    """Show progress until the block ends."""
-    task = asyncio.create_task(_live(title, state, flow) if sys.stderr.isatty() else _plain(title, state, flow))
+async def shown(snapshots: Snapshots, *, events: bool = False) -> AsyncGenerator[None]:
+    """Show progress on standard error, or as events on standard output, until the block ends."""
+    show = _events if events else _live if sys.stderr.isatty() else _plain
+    task = asyncio.create_task(show(snapshots))
     try:
         yield
     finally:
         task.cancel()
-        await asyncio.wait([task])
+        with suppress(asyncio.CancelledError):
+            await task
 
 
-async def _live(title: str, state: State, flow: Flow) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=err()) as bar:
-        task = bar.add_task(title, total=None, note="starting the container")
+async def _live(snapshots: Snapshots) -> None:
+    with Live(console=err(), auto_refresh=False, transient=False) as live:
         try:
             while True:
-                bar.update(task, total=state.total or None, completed=state.done, note=_note(state, flow))
+                live.update(view(snapshots()), refresh=True)
                 await asyncio.sleep(_LIVE_S)
         finally:
-            bar.update(task, total=state.total or None, completed=state.done, note=_note(state, flow))
+            live.update(view(snapshots()), refresh=True)
 
 
-async def _plain(title: str, state: State, flow: Flow) -> None:
-    begin = time.monotonic()
+async def _plain(snapshots: Snapshots) -> None:
     while True:
         await asyncio.sleep(_PLAIN_S)
-        note = _note(state, flow)
-        err().print(f"{title}: {state.done} of {state.total or '?'} after {time.monotonic() - begin:.0f} s; {note}")
+        for snapshot in snapshots():
+            err().print(plain(snapshot), markup=False)
 
 
-def _note(state: State, flow: Flow) -> str:
-    if not state.total:
+async def _events(snapshots: Snapshots) -> None:
+    while True:
+        await asyncio.sleep(1)
+        for snapshot in snapshots():
+            event("progress", **snapshot.model_dump(mode="json"))
+
+
+def view(snapshots: Sequence[Snapshot]) -> Group:
+    """Two lines an evaluation, and one for all of them together."""
+    lines: list[Table | Text] = []
+    for snapshot in snapshots:
+        row = Table.grid(padding=(0, 1), expand=True)
+        row.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
+        row.add_column(ratio=2)
+        row.add_column(justify="right", no_wrap=True)
+        bar = ProgressBar(total=snapshot.total or 1, completed=snapshot.done, pulse=not snapshot.total)
+        count = f"{snapshot.done}/{snapshot.total}" if snapshot.total else "starting"
+        row.add_row(snapshot.title, bar, f"{count}  {_left(snapshot.left_s)}")
+        lines += [row, Text(f"  {details(snapshot)}", style="dim", no_wrap=True, overflow="ellipsis")]
+    if len(snapshots) > 1:
+        lines.append(Text(_together(snapshots), style="bold"))
+    return Group(*lines)
+
+
+def plain(snapshot: Snapshot) -> str:
+    """One line."""
+    return (
+        f"{snapshot.title}: {snapshot.done} of {snapshot.total or '?'}, {_left(snapshot.left_s)}; {details(snapshot)}"
+    )
+
+
+def details(snapshot: Snapshot) -> str:
+    """What goes on: calls in flight, speed, what the endpoint refused, what it costs."""
+    if not snapshot.total:
         return "starting the container"
-    faults = "".join(f", {count} x {status}" for status, count in sorted(state.faults.items()))
-    failed = f", {state.failed} failed" if state.failed else ""
-    return f"{flow.in_flight} in flight{failed}{faults}"
+    parts = [f"{snapshot.in_flight} in flight of {snapshot.size}"]
+    if snapshot.rate_per_s is not None:
+        parts.append(f"paced at {snapshot.rate_per_s:.1f}/s")
+    parts += [f"{snapshot.items_per_s:.1f} items/s", f"{snapshot.tokens_per_s:,.0f} tokens/s"]
+    if snapshot.failed:
+        parts.append(f"{snapshot.failed} failed")
+    parts += [f"{count} x {status}" for status, count in sorted(snapshot.faults.items())]
+    if snapshot.cost_usd is not None:
+        parts.append(f"{snapshot.cost_usd:.4f} USD")
+    return ", ".join(parts)
+
+
+def _left(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} left" if minutes >= 60 else f"{minutes}:{rest:02} left"  # noqa: PLR2004 (an hour)
+
+
+def _together(snapshots: Sequence[Snapshot]) -> str:
+    done, total = sum(one.done for one in snapshots), sum(one.total for one in snapshots)
+    costs = [one.cost_usd for one in snapshots if one.cost_usd is not None]
+    cost = f", {sum(costs):.4f} USD" if costs else ""
+    tokens = sum(one.tokens_per_s for one in snapshots)
+    speed = sum(one.items_per_s for one in snapshots)
+    left = _left((total - done) / speed if speed and all(one.total for one in snapshots) else None)
+    return f"{len(snapshots)} evaluations: {done}/{total}, {left}, {tokens:,.0f} tokens/s{cost}"

@@ -37,7 +37,8 @@ class Host:
         self.runtime = runtime
         self.models = Models(settings.plugins)
         self.catalogue = Catalogue(settings.plugins)
-        self.orchestrator = Orchestrator(runtime, store, owner=this_process(), dead=_is_dead)
+        self.owner = this_process()
+        self.orchestrator = Orchestrator(runtime, store, owner=self.owner, dead=_is_dead)
 
     @classmethod
     @asynccontextmanager
@@ -106,6 +107,11 @@ class Host:
         )
         bound: structlog.stdlib.BoundLogger = logger
         return bound
+
+    async def is_run_elsewhere(self, evaluation_id: str) -> bool:
+        """Whether another process that lives runs an evaluation."""
+        owner = await self.store.owner(evaluation_id)
+        return owner is not None and owner != self.owner and not _is_dead(owner)
 
     def log_path(self, evaluation_id: str) -> Path:
         """Where an evaluation's log lies."""

@@ -67,6 +67,11 @@ class Flow:
         """Calls that the endpoint may be given now, of all its evaluations."""
         return self._limiter.size
 
+    @property
+    def rate_per_s(self) -> float | None:
+        """Calls a second that the endpoint was measured to bear; `None` while its rate doesn't limit."""
+        return self._limiter.rate_per_s
+
     async def admit(self, *, again: bool = False) -> Ticket | None:
         """Wait for this evaluation's turn; `None` once it is stopped.
 

@@ -39,7 +39,7 @@ RENEWAL_S = 15.0
 class EvaluationStore(Protocol):
     """What the orchestrator needs of the store."""
 
-    async def create(self, evaluation_id: str, settings: Settings, seed: str) -> None:
+    async def create(self, evaluation_id: str, settings: Settings, seed: str, cause: str = "created") -> None:
         """Add an evaluation, running."""
 
     async def evaluation(self, prefix: str) -> Evaluation:
@@ -61,6 +61,9 @@ class EvaluationStore(Protocol):
 
     async def seed(self, evaluation_id: str) -> str:
         """Its secret seed."""
+
+    async def fork(self, source: str, evaluation_id: str) -> int:
+        """Copy the answers of another evaluation; return how many."""
 
     async def fix_items(self, evaluation_id: str, opened: Opened) -> None:
         """Record its item set."""
@@ -152,6 +155,7 @@ class Orchestrator:
         epochs: int = 1,
         seed: str | None = None,
         generation: Generation | None = None,
+        cause: str = "created",
     ) -> Evaluation:
         """Create an evaluation, running, with a seed of its own and settings fixed for good.
 
@@ -177,10 +181,24 @@ class Orchestrator:
             package_version=__version__,
             protocol=PROTOCOL_VERSION,
         )
+        return await self._add(settings, seed or new_seed(), cause)
+
+    async def _add(self, settings: Settings, seed: str, cause: str) -> Evaluation:
         evaluation_id = new_evaluation_id()
-        await self._store.create(evaluation_id, settings, seed or new_seed())
+        await self._store.create(evaluation_id, settings, seed, cause)
         await self._store.claim(evaluation_id, self._owner, self._dead)
         return await self._store.evaluation(evaluation_id)
+
+    async def retry_failed(self, evaluation: Evaluation) -> Evaluation:
+        """Create an evaluation of the same items with the answers of another one, to send its failures again.
+
+        Settings, seed and image are the same, and its cause names where the answers come from.
+        """
+        seed = await self._store.seed(evaluation.evaluation_id)
+        source = evaluation.evaluation_id
+        fork = await self._add(evaluation.settings, seed, f"forked from {source}, whose answers are kept")
+        await self._store.fork(source, fork.evaluation_id)
+        return fork
 
     async def reopen(self, evaluation: Evaluation, model: ModelCard, image: Image) -> Evaluation:
         """Take up a paused, failed or abandoned evaluation; arguments and refusals as of `require_unchanged`.
@@ -244,34 +262,41 @@ class Orchestrator:
         await self._store.release(evaluation.evaluation_id, self._owner)
 
 
-def require_unchanged(evaluation: Evaluation, model: ModelCard, image: Image) -> None:
+def require_unchanged(evaluation: Evaluation, model: ModelCard, image: Image, *, completed: bool = False) -> None:
     """Refuse to go on with an evaluation whose number would be another one.
 
     Args:
         evaluation: Which.
         model: The model's card as it reads now.
         image: The benchmark's image as its folder gives it now.
+        completed: It may be completed: its answers go into another one.
 
     Raises:
         ResumeRefusedError: Something that matters changed; names it.
         UsageError: It is completed.
     """
     settings = evaluation.settings
-    if evaluation.state is EvaluationState.COMPLETED:
+    if evaluation.state is EvaluationState.COMPLETED and not completed:
         msg = f"evaluation {evaluation.evaluation_id} is completed; `dep-mcp show` prints its score"
         raise UsageError(msg)
-    changed = [
-        name
-        for name, before, now in (
-            ("the model's card", settings.model, model),
-            ("the benchmark's image (code, data or libraries)", settings.image_digest, image.digest),
-            ("dep-mcp's protocol", settings.protocol, PROTOCOL_VERSION),
-        )
-        if before != now
-    ]
+    changed = _differences(settings.model, model)
+    if settings.image_digest != image.digest:
+        changed.append("the benchmark's image (code, data or libraries)")
+    if settings.protocol != PROTOCOL_VERSION:
+        changed.append(f"dep-mcp's protocol ({settings.protocol}, now {PROTOCOL_VERSION})")
     if changed:
-        msg = f"{' and '.join(changed)} changed since the evaluation began: start a new one with `dep-mcp run`"
+        msg = (
+            f"{' and '.join(changed)} changed since the evaluation began: `dep-mcp resume --fork` starts a new one"
+            " that uses none of its answers"
+        )
         raise ResumeRefusedError(msg)
+
+
+def _differences(before: ModelCard, now: ModelCard) -> list[str]:
+    """What the model's card says otherwise now; neither a description nor a price changes a number."""
+    free = {"description", "license", "prices", "limits"}
+    old, new = before.model_dump(exclude=free), now.model_dump(exclude=free)
+    return [f"the model's card ({name}: {old[name]!r}, now {new[name]!r})" for name in old if old[name] != new[name]]
 
 
 def require(model: ModelCard, request: RequestKind, benchmark: str) -> None:

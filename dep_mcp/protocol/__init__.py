@@ -11,7 +11,17 @@ from dep_mcp.protocol.base import (
     Digest,
     WireModel,
 )
-from dep_mcp.protocol.cards import DataFile, DatasetCard, Disclosure, Limits, ModelCard, Resources, Weights, parse_card
+from dep_mcp.protocol.cards import (
+    DataFile,
+    DatasetCard,
+    Disclosure,
+    Limits,
+    ModelCard,
+    Prices,
+    Resources,
+    Weights,
+    parse_card,
+)
 from dep_mcp.protocol.evaluations import TRANSITIONS, Evaluation, EvaluationState, Settings
 from dep_mcp.protocol.ids import EvaluationId, ItemId, new_evaluation_id, new_seed
 from dep_mcp.protocol.items import Generation, Item, Message, RequestKind
@@ -72,6 +82,7 @@ __all__ = [
     "ModelCard",
     "Open",
     "Opened",
+    "Prices",
     "Record",
     "Rejection",
     "RequestKind",

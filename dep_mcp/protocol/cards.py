@@ -73,6 +73,13 @@ class Limits(WireModel):
     """Deadline of one call."""
 
 
+class Prices(WireModel):
+    """What a model costs, in US dollars per million tokens."""
+
+    input_usd: Annotated[FiniteFloat, Field(ge=0)]
+    output_usd: Annotated[FiniteFloat, Field(ge=0)]
+
+
 class Weights(WireModel):
     """Weights of a local model, carried by a package of the Python package index."""
 
@@ -99,6 +106,8 @@ class ModelCard(WireModel):
     requests: tuple[RequestKind, ...] = (RequestKind.CHAT,)
     """What it can answer."""
     limits: Limits = Limits()
+    prices: Prices | None = None
+    """Where they aren't given, those that LiteLLM knows."""
     generation: Generation | None = None
     """Overrides the benchmark's settings, field by field, where given."""
     serve: Literal["llamacpp"] | None = None

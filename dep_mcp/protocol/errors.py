@@ -21,6 +21,7 @@
     │   └── ContainerLostError        container_lost       502  retryable: replace it and replay
     ├── ModelCallError                model_call           any  a status of the contract (`protocol.status`)
     ├── EvaluationPausedError         paused               503  resumable; says why it paused
+    ├── EvaluationCancelledError      cancelled            409  on request; can be resumed all the same
     ├── ResumeRefusedError            resume_refused       409  something that matters changed
     └── StoreError                    store_unavailable    507  disk full, locked or broken
 
@@ -193,6 +194,12 @@ class EvaluationPausedError(DepError):
     """The evaluation paused; everything answered is kept and `resume` goes on."""
 
     status, code, retryable = 503, "paused", True
+
+
+class EvaluationCancelledError(DepError):
+    """The evaluation was cancelled on request; everything answered is kept."""
+
+    status, code = 409, "cancelled"
 
 
 class ResumeRefusedError(DepError):

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from dataclasses import dataclass
+from typing import Literal
 
 from dep_mcp.protocol import Evaluation, FetchedPage, Opened, Record, ScoreReport
 from dep_mcp.protocol.errors import UnknownNameError
@@ -62,6 +63,12 @@ def held_by(db: sqlite3.Connection, evaluation_id: str, owner: str | None) -> bo
     """Whether a process holds an evaluation; always, where none is named."""
     query = "SELECT owner FROM evaluations WHERE evaluation_id = ?"
     return owner is None or db.execute(query, (evaluation_id,)).fetchone()[0] == owner
+
+
+def column(db: sqlite3.Connection, evaluation_id: str, name: Literal["owner", "wish", "status"]) -> str | None:
+    """One text of an evaluation."""
+    row = db.execute(f"SELECT {name} FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()
+    return None if row is None else row[0]
 
 
 def seed(db: sqlite3.Connection, evaluation_id: str) -> str:

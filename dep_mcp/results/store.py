@@ -34,7 +34,7 @@ LEASE_S = 60.0
 _SCHEMA = """
 CREATE TABLE evaluations (evaluation_id TEXT PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL,
     created_at TEXT NOT NULL, updated_at TEXT NOT NULL, settings TEXT NOT NULL, seed TEXT NOT NULL,
-    opened TEXT, report TEXT, owner TEXT, lease TEXT) STRICT;
+    opened TEXT, report TEXT, owner TEXT, lease TEXT, wish TEXT, status TEXT) STRICT;
 CREATE TABLE transitions (evaluation_id TEXT NOT NULL REFERENCES evaluations, at TEXT NOT NULL, state TEXT NOT NULL,
     cause TEXT NOT NULL) STRICT;
 CREATE TABLE pages (evaluation_id TEXT NOT NULL REFERENCES evaluations, position INTEGER NOT NULL,
@@ -94,14 +94,14 @@ class Store:
 
     # -- evaluations
 
-    async def create(self, evaluation_id: str, settings: Settings, seed: str) -> None:
+    async def create(self, evaluation_id: str, settings: Settings, seed: str, cause: str = "created") -> None:
         """Add an evaluation, running."""
         now = _now()
-        row = (evaluation_id, "running", "created", now, now, settings.model_dump_json(), seed)
+        row = (evaluation_id, "running", cause, now, now, settings.model_dump_json(), seed)
 
         def work(db: sqlite3.Connection) -> None:
             db.execute(_CREATE, row)
-            db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, "running", "created"))
+            db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, "running", cause))
 
         await self._do(work)
 
@@ -157,8 +157,9 @@ class Store:
                 msg = f"evaluation {evaluation_id} is being run by another process, which was alive at {lease[:19]} UTC"
                 raise UsageError(msg)
             db.execute(
-                "UPDATE evaluations SET owner = ?, lease = ? WHERE evaluation_id = ?",
-                (owner, now.isoformat(), evaluation_id),
+                "UPDATE evaluations SET owner = ?, lease = ?, wish = iif(owner = ?, wish, NULL)"
+                " WHERE evaluation_id = ?",
+                (owner, now.isoformat(), owner, evaluation_id),
             )
 
         await self._do(work)
@@ -167,6 +168,48 @@ class Store:
         """Give the claim back; nothing where another process has taken over."""
         query = "UPDATE evaluations SET owner = NULL WHERE evaluation_id = ? AND owner = ?"
         await self._do(lambda db: db.execute(query, (evaluation_id, owner)))
+
+    async def owner(self, evaluation_id: str) -> str | None:
+        """Which process runs it, or did when it died."""
+        return await self._do(lambda db: rows.column(db, evaluation_id, "owner"))
+
+    async def wish(self, evaluation_id: str, wish: str) -> None:
+        """Ask the process that runs it to `pause` or `cancel` it; the next `beat` tells it."""
+        query = "UPDATE evaluations SET wish = ? WHERE evaluation_id = ?"
+        await self._do(lambda db: db.execute(query, (wish, evaluation_id)))
+
+    async def beat(self, evaluation_id: str, status: str) -> str | None:
+        """Publish how far a running evaluation is, and learn what is wished of it.
+
+        Args:
+            evaluation_id: Which.
+            status: JSON, for other processes to show.
+        """
+
+        def work(db: sqlite3.Connection) -> str | None:
+            db.execute("UPDATE evaluations SET status = ? WHERE evaluation_id = ?", (status, evaluation_id))
+            return rows.column(db, evaluation_id, "wish")
+
+        return await self._do(work)
+
+    async def status(self, evaluation_id: str) -> str | None:
+        """What the last `beat` published."""
+        return await self._do(lambda db: rows.column(db, evaluation_id, "status"))
+
+    async def fork(self, source: str, evaluation_id: str) -> int:
+        """Copy another evaluation's answers, not its failures, into a new one of the same items; return how many."""
+
+        def work(db: sqlite3.Connection) -> int:
+            db.execute("INSERT INTO pages SELECT ?, position, items, cursor, next FROM pages WHERE evaluation_id = ?",
+                       (evaluation_id, source))  # fmt: skip
+            copied = db.execute(
+                "INSERT INTO answers SELECT ?, position, epoch, failed, record FROM answers"
+                " WHERE evaluation_id = ? AND NOT failed",
+                (evaluation_id, source),
+            )
+            return copied.rowcount
+
+        return await self._do(work)
 
     async def fix_items(self, evaluation_id: str, opened: Opened) -> None:
         """Record the item set that `open` fixed, durably.

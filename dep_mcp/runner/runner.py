@@ -5,13 +5,14 @@ queues, whose lengths are a few times the number of calls in flight.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Protocol
 
-from dep_mcp.models import Called, Caller, Ticket
+from dep_mcp.models import Called, Caller, Completion, Ticket
 from dep_mcp.protocol import (
     PAGE_ITEMS,
     DeclaredFailure,
@@ -19,6 +20,7 @@ from dep_mcp.protocol import (
     FetchedPage,
     Item,
     ItemPage,
+    Prices,
     Record,
     ScoreReport,
     ScoreResult,
@@ -81,6 +83,8 @@ class Progress:
         prompt_tokens: Of this run, as far as the provider said.
         completion_tokens: Of this run, as far as the provider said.
         cost_usd: Of this run, as far as prices are known.
+        unpriced: Answers and failures of this run whose price isn't known.
+        durable_ms: How long answers waited to be durable, in milliseconds: how many waited how long.
     """
 
     total: int = 0
@@ -91,6 +95,8 @@ class Progress:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float = 0.0
+    unpriced: int = 0
+    durable_ms: Counter[int] = field(default_factory=Counter)
 
     @property
     def done(self) -> int:
@@ -107,6 +113,7 @@ class Runner:
         journal: Its answers.
         caller: Its model.
         progress: Told of everything.
+        on_record: Told of each answer and declared failure that is kept.
     """
 
     def __init__(
@@ -117,7 +124,10 @@ class Runner:
         journal: Journal,
         caller: Caller,
         progress: Progress,
+        on_record: Callable[[Record], None] = lambda _record: None,
     ) -> None:
+        self._on_record = on_record
+        self._prices = evaluation.settings.model.prices
         self._evaluation = evaluation
         self._endpoint = endpoint
         self._journal = journal
@@ -185,7 +195,7 @@ class Runner:
         try:
             called = await self._caller.call(item, self._evaluation.settings.generation, epoch=epoch, ticket=ticket)
             if called is not None:
-                await self._take(_record(place, item, epoch, called), exhausted=called.exhausted)
+                await self._take(_record(place, item, epoch, called, self._prices), exhausted=called.exhausted)
         except (ModelCallError, EvaluationPausedError) as error:
             self._fatal = self._fatal or error
             self.stop()
@@ -241,8 +251,10 @@ class Runner:
                         yield place, item, epoch
 
     async def _keep(self, record: Record) -> None:
+        began = time.monotonic()
         await self._journal.append(self._evaluation.evaluation_id, record)
         progress = self._progress
+        progress.durable_ms[int(1000 * (time.monotonic() - began))] += 1
         if isinstance(record.submission.answer, DeclaredFailure):
             progress.failed += 1
         else:
@@ -250,6 +262,8 @@ class Runner:
         progress.prompt_tokens += record.usage.prompt_tokens or 0
         progress.completion_tokens += record.usage.completion_tokens or 0
         progress.cost_usd += record.cost_usd or 0.0
+        progress.unpriced += record.cost_usd is None
+        self._on_record(record)
         await self._durable.put(record.submission)
 
     def _hold(self, record: Record) -> None:
@@ -309,19 +323,27 @@ class Runner:
         return result.report
 
 
-def _record(place: int, item: Item, epoch: int, called: Called) -> Record:
+def _record(place: int, item: Item, epoch: int, called: Called, prices: Prices | None) -> Record:
     completion = called.completion
     return Record(
         submission=Submission(item_id=item.item_id, epoch=epoch, answer=completion.answer),
         position=place,
         attempts=called.attempts,
         usage=completion.usage,
-        cost_usd=completion.cost_usd,
+        cost_usd=_cost_usd(completion, prices),
         model=completion.model,
         latency_s=completion.latency_s,
         detail=called.detail,
         at=datetime.now(UTC),
     )
+
+
+def _cost_usd(completion: Completion, prices: Prices | None) -> float | None:
+    """By the card's prices, else what the adapter knows."""
+    usage = completion.usage
+    if prices is None or usage.prompt_tokens is None or usage.completion_tokens is None:
+        return completion.cost_usd
+    return (usage.prompt_tokens * prices.input_usd + usage.completion_tokens * prices.output_usd) / 1e6
 
 
 def _check(submitted: Submitted) -> None:

@@ -1,0 +1,65 @@
+"""What `run` is asked for: by flags, or by a YAML file whose values the flags override."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import Field, ValidationError
+
+from dep_mcp.protocol import Generation, WireModel
+from dep_mcp.protocol.errors import UsageError
+
+
+class Plan(WireModel):
+    """Every model on every benchmark."""
+
+    benchmarks: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Names, `name:task`, or folders."""
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    data: tuple[Path, ...] = ()
+    """Files or folders that hold benchmarks' data."""
+    limit: Annotated[int, Field(ge=1)] | None = None
+    """Items of each benchmark at most."""
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    seed: Annotated[str, Field(pattern="^[0-9a-f]{32}$")] | None = None
+    """Instead of a fresh secret one, to repeat an evaluation."""
+    generation: Generation | None = None
+    """Settings that override those of the cards."""
+    api_base: str | None = None
+    """Address of the models' endpoint."""
+    concurrency: Annotated[int, Field(ge=1, le=10000)] | None = None
+    """Calls in flight at most, instead of finding out."""
+    parallel: Annotated[int, Field(ge=1, le=100)] = 4
+    """Evaluations that run at once."""
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = None
+    """What the run may cost; it pauses when that is spent."""
+
+    @classmethod
+    def read(cls, path: Path | None, flags: dict[str, Any]) -> Self:
+        """A plan from a file, if there is one, and from flags, which win.
+
+        Raises:
+            UsageError: Names the file or flag and what is wrong with it.
+        """
+        try:
+            values = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            msg = f"{path}: {error}"
+            raise UsageError(msg) from error
+        if not isinstance(values, dict):
+            msg = f"{path}: a plan is a mapping such as `benchmarks: [gsm8k]` and `models: [openai/gpt-4o-mini]`"
+            raise UsageError(msg)
+        given = {name: value for name, value in flags.items() if value not in (None, (), [])}
+        if given.get("generation") and values.get("generation"):
+            given["generation"] = values["generation"] | given["generation"]
+        try:
+            return cls.model_validate(values | given)
+        except ValidationError as error:
+            faults = "; ".join(f"{_name(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_url=False))
+            msg = f"{path or 'run'}: {faults}"
+            raise UsageError(msg) from error
+
+
+def _name(where: tuple[int | str, ...]) -> str:
+    name = ".".join(map(str, where))
+    return {"benchmarks": "benchmarks (-b)", "models": "models (-m)"}.get(name, name)
