@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 from rich.console import Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -65,7 +66,7 @@ async def _events(snapshots: Snapshots) -> None:
 
 def view(snapshots: Sequence[Snapshot]) -> Group:
     """Two lines an evaluation, and one for all of them together."""
-    lines: list[Table | Text] = []
+    lines: list[Table | Text | Padding] = []
     for snapshot in snapshots:
         row = Table.grid(padding=(0, 1), expand=True)
         row.add_column(ratio=3, no_wrap=True, overflow="ellipsis")
@@ -74,7 +75,7 @@ def view(snapshots: Sequence[Snapshot]) -> Group:
         bar = ProgressBar(total=snapshot.total or 1, completed=snapshot.done, pulse=not snapshot.total)
         count = f"{snapshot.done}/{snapshot.total}" if snapshot.total else "starting"
         row.add_row(snapshot.title, bar, f"{count}  {_left(snapshot.left_s)}")
-        lines += [row, Text(f"  {details(snapshot)}", style="dim", no_wrap=True, overflow="ellipsis")]
+        lines += [row, Padding(Text(details(snapshot), style="dim"), (0, 0, 0, 2))]
     if len(snapshots) > 1:
         lines.append(Text(_together(snapshots), style="bold"))
     return Group(*lines)

@@ -5,6 +5,7 @@ in between, divided by the time, is the rate at which it is filled, whatever tha
 """
 
 from collections import deque
+from itertools import pairwise
 
 CALM_S, CALM_CALLS = 1.0, 60
 """So long without a refusal (seconds, and as many calls), and the pace grows faster and faster."""
@@ -20,6 +21,8 @@ _LEAST_RATE = 1 / 30
 """Calls a second that are tried in any case."""
 _CHAIN, _CHAIN_S, _INDIFFERENT_S = 3, 2.0, 10.0
 """After so many measurements in a row, each so soon after the other (seconds), refusals change nothing for a while."""
+_MEMORY_S = 30.0
+"""How long what was accepted a second is remembered."""
 _SHARE = 200
 """Calls over which the share of refused ones is taken."""
 
@@ -39,6 +42,8 @@ class Pace:
         self._grown_at = self._quiet_at = now
         self._next_at = now + 1 / self.rate
         self._refused: deque[int] = deque()
+        self._began = now
+        self._seconds: deque[list[int]] = deque()
         self._refusals = 0
         self._flood = (0, now, 0)
         self._flood_at = self._indifferent_until = float("-inf")
@@ -51,6 +56,10 @@ class Pace:
 
     def sent(self, now: float) -> None:
         """A call left: the next one is due a little later; one place of lateness may be made up for."""
+        second = int(now)
+        if not self._seconds or self._seconds[-1][0] != second:
+            self._seconds.append([second, 0])
+        self._seconds[-1][1] += 1
         self._grow(now)
         self._next_at = max(self._next_at, now - 1 / self.rate) + 1 / self.rate
 
@@ -62,6 +71,8 @@ class Pace:
             now: When its refusal came.
         """
         self._refusals += 1
+        if self._seconds:
+            self._seconds[-1][1] -= 1
         self._refused.append(number)
         while self._refused[0] < number - _SHARE:
             self._refused.popleft()
@@ -93,11 +104,23 @@ class Pace:
         else:
             share = len(self._refused) / _SHARE
             self.rate *= 0.995 if share < 0.01 else 0.98 if share < 0.02 else 0.94  # noqa: PLR2004 (steps)
-        self.rate = max(_LEAST_RATE, self.rate)
+        self._hold_up(flooded=flooded, now=now)
         self._known = True
         self._base = self.rate
         self._grown_at = self._quiet_at = now
         self._next_at = now + 1 / self.rate
+
+    def _hold_up(self, *, flooded: bool, now: float) -> None:
+        """Never fall far below what was accepted a moment ago; refused even so, now and then, it isn't for the rate."""
+        while self._seconds and self._seconds[0][0] < now - _MEMORY_S:
+            self._seconds.popleft()
+        counts = [count for second, count in self._seconds if second > self._began]
+        best = max((sum(pair) / 2 for pair in pairwise(counts)), default=0.0)
+        least = max(_LEAST_RATE, best / 4)
+        if self.rate < least:
+            self.rate = least
+            if not flooded and best:
+                self.rate, self._indifferent_until = 0.7 * best, now + _INDIFFERENT_S
 
     def _measure(self, measured: float, now: float) -> None:
         """At the rate measured a limit refuses no more. An endpoint that goes on, and on, refuses whatever is sent."""
