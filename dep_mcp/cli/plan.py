@@ -1,13 +1,16 @@
 """What `run` is asked for: by flags, or by a YAML file whose values the flags override."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
 from pydantic import Field, ValidationError
 
 from dep_mcp.protocol import Generation, WireModel
 from dep_mcp.protocol.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Plan(WireModel):
@@ -55,11 +58,13 @@ class Plan(WireModel):
         try:
             return cls.model_validate(values | given)
         except ValidationError as error:
-            faults = "; ".join(f"{_name(fault['loc'])}: {fault['msg']}" for fault in error.errors(include_url=False))
-            msg = f"{path or 'run'}: {faults}"
+            faults = "; ".join(map(_fault, error.errors(include_url=False)))
+            msg = faults if path is None else f"{path}: {faults}"
             raise UsageError(msg) from error
 
 
-def _name(where: tuple[int | str, ...]) -> str:
-    name = ".".join(map(str, where))
-    return {"benchmarks": "benchmarks (-b)", "models": "models (-m)"}.get(name, name)
+def _fault(fault: "ErrorDetails") -> str:
+    name = ".".join(map(str, fault["loc"]))
+    flag = {"benchmarks": "--benchmark", "models": "--model", "seed": "--seed"}.get(name, name)
+    what = {"missing": "is missing", "string_pattern_mismatch": "must be 32 hexadecimal digits"}
+    return f"{flag}: {what.get(fault['type'], fault['msg'])}"

@@ -33,7 +33,7 @@ MOST_MALFORMED = 20
 """An evaluation whose first calls all are refused as malformed stops after so many."""
 
 
-_OPEN = 100
+_OPEN = 32
 """Items besides twice the calls in flight that may wait for a retry or for the disk."""
 
 
@@ -178,7 +178,7 @@ class Runner:
         """Start a call for each item as the endpoint's flow control lets it."""
         flow = self._caller.flow
         async for place, item, epoch in self._missing():
-            while self._open >= 2 * flow.most + _OPEN:
+            while self._open >= 2 * flow.size + _OPEN:
                 self._ended.clear()
                 await self._ended.wait()
             ticket = await flow.admit()

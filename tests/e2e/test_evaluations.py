@@ -42,7 +42,7 @@ async def test_429_and_500_on_a_third_of_the_calls_cost_no_point(cli: Cli, toy_a
     assert counters["answered_twice"] == 0
 
 
-@pytest.mark.parametrize("seed", range(30 if os.environ.get("DEP_MCP_SOAK") else 3))
+@pytest.mark.parametrize("seed", range(100 if os.environ.get("DEP_MCP_SOAK") else 10))
 async def test_kill_and_resume_repeat_only_calls_in_flight(cli: Cli, toy_answers: Path, seed: int) -> None:
     """`kill -9` at a random point: the same score as undisturbed, nothing lost, no container left over."""
     concurrency = 8
@@ -62,7 +62,7 @@ async def test_kill_and_resume_repeat_only_calls_in_flight(cli: Cli, toy_answers
     assert document["report"]["overall"]["value"] == 1.0
     assert document["report"]["counts"]["scored"] == 300
     assert counters["answered"] == 300
-    assert counters["requests"] - 300 <= concurrency
+    assert counters["requests"] - 300 <= 2 * concurrency  # in flight, or answered and not yet on the disk
     assert containers() == set()
 
 
@@ -171,7 +171,7 @@ async def test_a_full_disk_pauses_and_loses_nothing(cli: Cli, small_disk: Path) 
     """A clear message, and with room again, resume goes on from what is there."""
     home = {"DEP_MCP_HOME": str(small_disk / "home")}
     async with faulty_provider(answer="x" * 20_000) as provider:
-        arguments = ("run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        arguments = ("run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base, "--concurrency", 8)
         full = await asyncio.to_thread(cli, *arguments, **home)
         assert full.returncode == 3, full.stderr
         assert "full" in full.stderr
@@ -185,7 +185,7 @@ async def test_a_full_disk_pauses_and_loses_nothing(cli: Cli, small_disk: Path) 
         assert resumed.returncode == 0, resumed.stderr
         counters = await provider.counters()
     assert json.loads(resumed.stdout)[0]["report"]["counts"]["scored"] == 300
-    assert counters["requests"] - 300 <= 8  # what was in flight, or answered and not yet on the disk
+    assert counters["requests"] - 300 <= 2 * 8 + 32  # sent and not yet on the disk: no more than that may be
 
 
 async def test_a_resume_that_cant_begin_changes_nothing(cli: Cli, toy_answers: Path) -> None:
