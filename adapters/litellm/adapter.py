@@ -78,7 +78,11 @@ class Adapter:
             raise ModelCallError(msg, 400)
         if generation is not self._generation:
             self._generation, self._settings = generation, self._beginning(generation)
-        request = b'%b,"timeout_s":%g,"messages":%b}' % (self._settings, timeout_s, _MESSAGES.dump_json(item.messages))
+        request = b'%b,"timeout_s":%g,"messages":%b}' % (
+            self._settings,
+            timeout_s,
+            _MESSAGES.dump_json(generation.messages(item)),
+        )
         reply = await (await self._worker()).ask(request)
         if reply.completion is None:
             raise _error(reply.failure or Failure(status=502, detail="the worker answered nothing"))
@@ -86,12 +90,9 @@ class Adapter:
 
     def _beginning(self, generation: Generation) -> bytes:
         """The beginning of a request, which is the same for all items."""
-        settings = generation.model_dump(exclude_none=True, exclude={"stop"})
-        if generation.stop:
-            settings["stop"] = list(generation.stop)
         card = self._card
         same = {"do": "call", "model": card.model, "api_base": card.api_base, "api_key": self._api_key}
-        return to_json(same | {"settings": settings})[:-1]
+        return to_json(same | {"settings": generation.sent(), "reasoning_tags": card.reasoning_tags})[:-1]
 
     async def _worker(self) -> Worker:
         """The one with the fewest calls, another in the place of one that died."""

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from dep_mcp.adapters.litellm.errors import translate
 from dep_mcp.adapters.litellm.wire import Call, Check
-from dep_mcp.adapters.outcome import BY_CODE, outcome
+from dep_mcp.adapters.outcome import BY_CODE, apart, outcome
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Item, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
@@ -83,10 +83,10 @@ async def complete(library: Any, call: Call) -> Completion:  # noqa: ANN401 (the
     except Exception as error:
         # The library raises classes of its own, of the provider's SDK and of HTTP clients: all are translated.
         raise translate(error, item=Item(item_id="-", messages=call.messages), api_key=call.api_key) from error
-    return _completion(reply, time.monotonic() - begin)
+    return _completion(reply, time.monotonic() - begin, tags=call.reasoning_tags)
 
 
-def _completion(reply: Any, latency_s: float) -> Completion:  # noqa: ANN401 (the library's)
+def _completion(reply: Any, latency_s: float, *, tags: bool) -> Completion:  # noqa: ANN401 (the library's)
     if not reply.choices:
         msg = "the provider answered without a choice"
         raise ModelCallError(msg, 502)
@@ -99,14 +99,26 @@ def _completion(reply: Any, latency_s: float) -> Completion:  # noqa: ANN401 (th
         status = int(code) if re.fullmatch("[45][0-9]{2}", code) else BY_CODE.get(code, 502)
         raise outcome(msg, status, item=None, api_key=None)
     prompt, completion = getattr(counted, "prompt_tokens", None), getattr(counted, "completion_tokens", None)
+    details = getattr(counted, "completion_tokens_details", None)
+    text, thought = apart(choice.message.content or "", tags=tags)
+    own_thought = getattr(choice.message, "reasoning_content", None)
+    if tags and own_thought is not None:  # the library took a leading thought apart by itself, with its line breaks
+        text, thought = text.lstrip("\n"), own_thought.strip()
     known = bool(prompt or completion)  # the library says 0 where the provider said nothing
     try:
         return Completion(
-            answer=TextAnswer(text=choice.message.content or "", finish_reason=finish),
-            usage=Usage(prompt_tokens=prompt, completion_tokens=completion) if known else Usage(),
+            answer=TextAnswer(text=text, finish_reason=finish),
+            usage=Usage(
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                reasoning_tokens=getattr(details, "reasoning_tokens", None),
+            )
+            if known
+            else Usage(),
             cost_usd=reply._hidden_params.get("response_cost"),  # noqa: SLF001 (where the library documents it)
             model=reply.model,
             latency_s=latency_s,
+            reasoning=thought or own_thought,
         )
     except ValidationError as error:
         fields = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())

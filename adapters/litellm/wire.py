@@ -28,6 +28,7 @@ class Call(WireModel):
     api_base: str | None
     api_key: str | None
     settings: dict[str, Any]
+    reasoning_tags: bool
     messages: tuple[Message, ...]
     timeout_s: float
 

@@ -16,22 +16,20 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from dep_mcp.adapters.openai_compatible import replies
-from dep_mcp.adapters.outcome import outcome
+from dep_mcp.adapters.outcome import apart, outcome
 from dep_mcp.models import Completion
 from dep_mcp.protocol import ChoiceAnswer, Generation, Item, Message, ModelCard, RequestKind, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
 CHECK_TIMEOUT_S = 10.0
 _MESSAGES = TypeAdapter(tuple[Message, ...])
-_Parts = tuple[TextAnswer | ChoiceAnswer, Usage, str | None]
+_Parts = tuple[TextAnswer | ChoiceAnswer, Usage, str | None, str | None]
+"""Answer, usage, the model's name, its reasoning."""
 
 
 def _settings(model: str, generation: Generation) -> bytes:
     """The beginning of a request's JSON, which is the same for all items."""
-    body: dict[str, Any] = {"model": model, **generation.model_dump(exclude_none=True, exclude={"stop"})}
-    if generation.stop:
-        body["stop"] = list(generation.stop)
-    return to_json(body)[:-1]
+    return to_json({"model": model, **generation.sent()})[:-1]
 
 
 class Adapter:
@@ -101,17 +99,25 @@ class Adapter:
                 parts = await self._chat(item, generation, timeout_s)
         except ModelCallError as error:
             wait_s = error.retry_after_s
-            raise outcome(error.detail, error.status, item=item, api_key=self._key, retry_after_s=wait_s) from None
-        answer, usage, model = parts
-        return Completion(answer=answer, usage=usage, model=model, latency_s=time.monotonic() - begin)
+            asked = item.model_copy(update={"messages": generation.messages(item)})
+            raise outcome(error.detail, error.status, item=asked, api_key=self._key, retry_after_s=wait_s) from None
+        answer, usage, model, thought = parts
+        latency_s = time.monotonic() - begin
+        return Completion(answer=answer, usage=usage, model=model, latency_s=latency_s, reasoning=thought)
 
     async def _chat(self, item: Item, generation: Generation, timeout_s: float) -> _Parts:
         if generation is not self._generation:
             self._generation, self._settings = generation, _settings(self._card.model, generation)
-        body = b'%b,"messages":%b}' % (self._settings, _MESSAGES.dump_json(item.messages))
-        reply = await self._send("POST", "/chat/completions", body, timeout_s)
-        answer = replies.answer(replies.first_choice(reply))
-        return answer, replies.usage(reply), replies.name(reply)
+        messages = _MESSAGES.dump_json(generation.messages(item))
+        reply = await self._send(
+            "POST", "/chat/completions", b'%b,"messages":%b}' % (self._settings, messages), timeout_s
+        )
+        choice = replies.first_choice(reply)
+        answer, thought = replies.answer(choice), replies.reasoning(choice)
+        if self._card.reasoning_tags and thought is None:
+            text, thought = apart(answer.text, tags=True)
+            answer = TextAnswer(text=text, finish_reason=answer.finish_reason)
+        return answer, replies.usage(reply), replies.name(reply), thought
 
     async def _choose(self, item: Item, timeout_s: float) -> _Parts:
         if RequestKind.CHOICE not in self._card.requests:
@@ -126,7 +132,7 @@ class Adapter:
             raise ModelCallError(msg, 408) from None
         values, counts, parts = zip(*weighed, strict=True)
         answer = ChoiceAnswer(log_likelihoods=values, token_counts=counts)
-        return answer, replies.total(parts), replies.name(parts[-1])
+        return answer, replies.total(parts), replies.name(parts[-1]), None
 
     async def _weigh(self, prompt: str, option: str, timeout_s: float) -> tuple[float, int, dict[str, Any]]:
         content = {"content": option, "add_special": False}

@@ -102,13 +102,22 @@ def answer(choice: Mapping[str, Any]) -> TextAnswer:
         raise ModelCallError(msg, 502) from None
 
 
+def reasoning(choice: Mapping[str, Any]) -> str | None:
+    """What the model thought, in the fields of vLLM, SGLang and DeepSeek, or of OpenRouter."""
+    message = choice.get("message")
+    found = (message.get("reasoning_content") or message.get("reasoning")) if isinstance(message, dict) else None
+    return found if isinstance(found, str) else None
+
+
 def usage(reply: Mapping[str, Any]) -> Usage:
     """Tokens, where the endpoint counted them."""
     counted = reply.get("usage")
     if not isinstance(counted, dict):
         return Usage()
     prompt, completion = counted.get("prompt_tokens"), counted.get("completion_tokens")
-    return Usage(prompt_tokens=_count(prompt), completion_tokens=_count(completion))
+    details = counted.get("completion_tokens_details")
+    thought = details.get("reasoning_tokens") if isinstance(details, dict) else None
+    return Usage(prompt_tokens=_count(prompt), completion_tokens=_count(completion), reasoning_tokens=_count(thought))
 
 
 def total(parts: Sequence[Mapping[str, Any]]) -> Usage:

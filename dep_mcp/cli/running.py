@@ -43,6 +43,11 @@ def _names(_ctx: object, _parameter: object, values: tuple[str, ...]) -> list[st
               help="Pause everything once so much is spent.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, 10), help="Instead of the benchmark's.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Instead of the benchmark's.")
+@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Instead of the benchmark's.")
+@click.option("--stop", multiple=True, metavar="TEXT", help="End answers at this text; may be repeated.")
+@click.option("--generation-seed", "generation_seed", type=int, help="The provider's seed of sampling.")
+@click.option("--system-prompt", metavar="TEXT|@FILE", help="Sent before the messages of each item.")
+@click.option("--reasoning-effort", metavar="NAME", help="As the provider names it: low, medium, high.")
 @click.option("--detach", is_flag=True, help="Go on in the background; `watch`, `logs` and `pause` reach it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON on standard output.")
 @click.option("--events", is_flag=True, help="Print what happens as JSON lines on standard output.")
@@ -54,8 +59,7 @@ def run(
     from dep_mcp.cli import evaluate
     from dep_mcp.cli.plan import Plan
 
-    generation = {name: value for name in ("temperature", "max_tokens") if (value := flags.pop(name)) is not None}
-    plan = Plan.read(plan_file, flags | {"generation": generation or None})
+    plan = Plan.read(plan_file, flags | {"generation": _generation(flags) or None})
     if detach:
         _detach()
         return
@@ -70,6 +74,19 @@ def run(
         return await _report(host, outcomes, as_json=as_json, quiet=events)
 
     sys.exit(with_host(work))
+
+
+def _generation(flags: dict[str, Any]) -> dict[str, Any]:
+    """Take the settings of generation that were given out of the flags."""
+    names = ("temperature", "max_tokens", "top_p", "stop", "reasoning_effort", "system_prompt", "generation_seed")
+    given = {name.removeprefix("generation_"): value for name in names if (value := flags.pop(name)) not in (None, ())}
+    prompt = given.get("system_prompt", "")
+    if prompt.startswith("@"):
+        try:
+            given["system_prompt"] = Path(prompt[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.BadParameter(str(error), param_hint="--system-prompt") from error
+    return given
 
 
 def _detach() -> None:

@@ -21,6 +21,8 @@ class Completion(WireModel):
     model: str | None = None
     """The model's name as the provider reported it."""
     latency_s: float = 0.0
+    reasoning: str | None = None
+    """What it thought before, where the provider keeps that apart from the answer."""
 
 
 @runtime_checkable

@@ -103,6 +103,8 @@ class ModelCard(WireModel):
     api_base: str | None = None
     api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """Name of the environment variable that holds the key; a card never holds a key."""
+    reasoning_tags: bool = False
+    """Its answers begin with `<think>…</think>`, which is kept apart."""
     requests: tuple[RequestKind, ...] = (RequestKind.CHAT,)
     """What it can answer."""
     limits: Limits = Limits()

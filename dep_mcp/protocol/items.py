@@ -5,7 +5,7 @@ Every type here is safe to show a model. Targets have no type in this package; t
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,3 +60,18 @@ class Generation(WireModel):
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    reasoning_effort: Annotated[str, Field(min_length=1, max_length=50)] | None = None
+    """As the provider names it: `low`, `medium`, `high`…"""
+    system_prompt: Annotated[str, Field(min_length=1)] | None = None
+    """Sent as a system message before the messages of each item, whatever those are."""
+
+    def sent(self) -> dict[str, Any]:
+        """What travels as fields of a request; the system prompt travels as a message."""
+        values = self.model_dump(exclude_none=True, exclude={"stop", "system_prompt"})
+        return values | {"stop": list(self.stop)} if self.stop else values
+
+    def messages(self, item: Item) -> tuple[Message, ...]:
+        """What travels as messages."""
+        if self.system_prompt is None:
+            return item.messages
+        return (Message(role="system", content=self.system_prompt), *item.messages)

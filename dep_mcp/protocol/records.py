@@ -13,6 +13,8 @@ class Usage(WireModel):
 
     prompt_tokens: Annotated[int, Field(ge=0)] | None = None
     completion_tokens: Annotated[int, Field(ge=0)] | None = None
+    reasoning_tokens: Annotated[int, Field(ge=0)] | None = None
+    """Of the completion's; where the provider tells them apart."""
 
 
 class Record(WireModel):
@@ -30,6 +32,8 @@ class Record(WireModel):
     """The model's name as the provider reported it."""
     latency_s: FiniteFloat = 0.0
     """Of the last attempt."""
+    reasoning: str | None = None
+    """What the model thought before its answer, where that came apart; never submitted, never scored."""
     detail: str | None = None
     """For a failure: what the provider said."""
     at: AwareDatetime

@@ -333,6 +333,7 @@ def _record(place: int, item: Item, epoch: int, called: Called, prices: Prices |
         cost_usd=_cost_usd(completion, prices),
         model=completion.model,
         latency_s=completion.latency_s,
+        reasoning=completion.reasoning,
         detail=called.detail,
         at=datetime.now(UTC),
     )
