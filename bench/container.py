@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,9 +53,9 @@ async def _watch(logs: Path, sealed: Sealed) -> None:
         await asyncio.sleep(_SAMPLE_S)
 
 
-def starts(logs: Path) -> list[dict[str, str]]:
-    """The logged starts of containers."""
-    marks = ('"event": "container_started"', '"event": "container_replaced"')
+def starts(logs: Path, names: Sequence[str] = ("container_started", "container_replaced")) -> list[dict[str, str]]:
+    """The logged starts of containers, or other events of theirs."""
+    marks = [f'"event": "{name}"' for name in names]
     found = []
     for path in logs.glob("*.jsonl"):
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -14,8 +14,8 @@ _PHASE_S: Final = 8.0
 _SHORT_S: Final = 3.0
 _CHANGES: Final = (100.0, 30.0, 200.0)
 _SIGMA: Final = 0.6
-STEADY, LOOSE, CHANGING = (1.10, 3.0), (1.25, 23.0), (1.25, 4.0)
-"""Most time over the ideal, and most wasted 429s per 100 items."""
+STEADY, LOOSE, CHANGING = (1.10, 3.0, 0), (1.25, 3.0, 20), (1.25, 4.0, 0)
+"""Most time over the ideal, most wasted 429s per 100 items, and how many of them are free besides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Scenario:
         behaviour: Of the provider.
         items: Of each evaluation.
         ideal_s: First request to last answer of a client that knows the limit.
-        bars: Most time over the ideal, and most wasted 429s per 100 items.
+        bars: Most time over the ideal, most wasted 429s per 100 items, and how many are free besides.
         changes: Rates that follow, and when, in seconds after the first request.
         share: How two evaluations share the endpoint: `process` (one command) or `machine` (two at once).
     """
@@ -36,8 +36,8 @@ class Scenario:
     behaviour: dict[str, Any]
     items: int
     ideal_s: float
-    bars: tuple[float, float]
-    changes: tuple[tuple[float, float], ...] = ()
+    bars: tuple[float, float, int]
+    changes: tuple[tuple[float, float, int], ...] = ()
     share: str | None = None
 
 
@@ -61,7 +61,7 @@ class _Limits:
 
 
 def _by_rate(
-    rate: float, latency_s: float, bars: tuple[float, float], least_s: float = LEAST_S, sigma: float | None = None
+    rate: float, latency_s: float, bars: tuple[float, float, int], least_s: float = LEAST_S, sigma: float | None = None
 ) -> Scenario:
     burst = max(1, round(rate / 10))
     items = burst + math.ceil(rate * least_s)
@@ -71,7 +71,7 @@ def _by_rate(
 
 
 def _by_cap(
-    cap: int, latency_s: float, bars: tuple[float, float], least_s: float = LEAST_S, sigma: float | None = None
+    cap: int, latency_s: float, bars: tuple[float, float, int], least_s: float = LEAST_S, sigma: float | None = None
 ) -> Scenario:
     mean_s = latency_s * math.exp((sigma or 0.0) ** 2 / 2)
     items = cap * math.ceil(least_s / mean_s)

@@ -27,7 +27,7 @@ class Resumed:
     """A resume after `kill -9` in the middle.
 
     Attributes:
-        ready_s: From the command to the start of its container.
+        ready_s: From the command until its container is ready.
         first_s: From there to its first request.
         run: Of the resume.
         counters: At the end.
@@ -68,7 +68,7 @@ async def _resumed(items: int) -> Resumed:
             ended = await run(
                 [str(DEP_MCP), "resume", evaluation, "--json"], env=environment(folder), timeout_s=_LONG_S
             )
-            ready = datetime.fromisoformat(starts(folder / "logs")[-1]["timestamp"]).timestamp()
+            ready = datetime.fromisoformat(starts(folder / "logs", ["container_ready"])[-1]["timestamp"]).timestamp()
             check(ended)
             return Resumed(
                 ready_s=ready - ended.started_at,
@@ -118,8 +118,8 @@ def _growth(small: list[Evaluated], middle: list[Evaluated], large: Evaluated) -
 def _resume(items: int, resumed: Resumed) -> Table:
     columns = [
         "items",
-        "command to container s",
-        "container to first request s",
+        "command to container ready s",
+        "ready to first request s",
         "resume's wall s",
         "RSS MB",
         "sent twice",

@@ -27,7 +27,7 @@ def _names(_ctx: object, _parameter: object, values: tuple[str, ...]) -> list[st
 @click.option("-b", "--benchmark", "benchmarks", multiple=True, callback=_names, metavar="NAME[:TASK]",
               help="Benchmark, or path of its folder; several: repeat, or separate by commas.")  # fmt: skip
 @click.option("-m", "--model", "models", multiple=True, callback=_names, metavar="MODEL",
-              help="Name of a card, provider/model, FILE.gguf, or replay:ANSWERS.jsonl.")  # fmt: skip
+              help="Name of a card, provider/model, FILE.gguf, or replay:, command:, callable: and what.")  # fmt: skip
 @click.option("--plan", "plan_file", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE.yaml",
               help="Take what isn't given here from a file: benchmarks, models, limit, max_cost_usd...")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), help="Items of each benchmark at most, drawn at random.")

@@ -12,6 +12,8 @@ from dep_mcp.models.port import ModelAdapter
 from dep_mcp.protocol import Limits, ModelCard, RequestKind, parse_card
 from dep_mcp.protocol.errors import CardError, UnknownNameError, UsageError
 
+_PREFIXES = ("replay", "command", "callable")
+"""Adapters that are named with what they use: `replay:answers.jsonl`."""
 _BUNDLED = Path(__file__).parents[1]
 
 
@@ -42,7 +44,8 @@ class Models:
         """The card of a model by name, by GGUF file, or by its name at a provider.
 
         Args:
-            name: A card's name; `path/to/model.gguf`; `replay:answers.jsonl`; `openai-compatible/NAME` (with
+            name: A card's name; `path/to/model.gguf`; `replay:answers.jsonl`; `command:./program --flag`;
+                `callable:file.py:function`; `openai-compatible/NAME` (with
                 `api_base`); or `provider/model` as LiteLLM knows it.
             api_base: URL of an OpenAI-compatible endpoint, overriding the card's.
 
@@ -62,8 +65,8 @@ class Models:
             return cards[name]
         both = (RequestKind.CHAT, RequestKind.CHOICE)
         prefix, _, rest = name.partition(":")
-        if prefix == "replay" and rest:
-            return ModelCard(name=name, adapter="replay", model=rest, requests=both)
+        if prefix in _PREFIXES and rest:
+            return ModelCard(name=name, adapter=prefix, model=rest, requests=both)
         if name.endswith(".gguf"):
             if not Path(name).is_file():
                 msg = f"no file {name}"

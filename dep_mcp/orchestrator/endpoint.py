@@ -156,6 +156,7 @@ class SealedEndpoint:
                 ):
                     await self._fix(operator)
                     deadline.reschedule(None)  # each call of the replay has a deadline of its own
+                    self._on_event("container_ready", container.id)
                     self._served = True
                     await self._replay(operator.subject(self._opening.evaluation_id))
                 raise _gone()

@@ -96,7 +96,7 @@ async def test_reasoning_is_kept_apart(kind: str, message: dict[str, Any], *, ta
 
 
 async def test_tags_are_text_unless_the_card_says_otherwise() -> None:
-    """Nothing is cut from an answer silently. (LiteLLM takes leading tags for reasoning whatever a card says.)"""
+    """Nothing is cut from an answer silently; LiteLLM takes leading tags for reasoning whatever a card says."""
     async with endpoint({"content": "<think>a</think>b"}, []) as api_base:
         completion = await ask("direct", api_base, Generation())
     assert isinstance(completion.answer, TextAnswer)

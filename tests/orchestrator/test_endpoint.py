@@ -107,7 +107,7 @@ async def test_a_lost_container_is_replaced_and_the_answers_replayed() -> None:
         assert await sealed.get_items() == first
         assert (await sealed.score()).missing == 150
         assert sealed.container_id == "fake-1"
-    assert events == ["container_started", "container_lost", "container_replaced"]
+    assert events == ["container_started", "container_ready", "container_lost", "container_replaced", "container_ready"]
     assert journal.opened[0] == journal.opened[1]
 
 
@@ -211,7 +211,7 @@ async def test_a_container_whose_output_cannot_be_read_is_replaced(
         while len(journal.opened) < wait_for:  # 2: the replacement is there before any call asks for it
             await asyncio.sleep(0)
         assert await sealed.get_items() == first
-    assert events == ["container_started", "container_lost", "container_replaced"]
+    assert events == ["container_started", "container_ready", "container_lost", "container_replaced", "container_ready"]
 
 
 async def test_a_container_that_says_nothing_at_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

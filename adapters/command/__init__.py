@@ -1,0 +1,1 @@
+"""One adapter: see `adapter.py` or the modules here."""
