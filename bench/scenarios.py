@@ -37,7 +37,7 @@ class Scenario:
     items: int
     ideal_s: float
     bars: tuple[float, float, int]
-    changes: tuple[tuple[float, float, int], ...] = ()
+    changes: tuple[tuple[float, float], ...] = ()
     share: str | None = None
 
 
