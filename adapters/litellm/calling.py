@@ -104,6 +104,7 @@ def _completion(reply: Any, latency_s: float, *, tags: bool) -> Completion:  # n
     own_thought = getattr(choice.message, "reasoning_content", None)
     if tags and own_thought is not None:  # the library took a leading thought apart by itself, with its line breaks
         text, thought = text.lstrip("\n"), own_thought.strip()
+    prompt, completion = _count(prompt), _count(completion)
     known = bool(prompt or completion)  # the library says 0 where the provider said nothing
     try:
         return Completion(
@@ -111,7 +112,7 @@ def _completion(reply: Any, latency_s: float, *, tags: bool) -> Completion:  # n
             usage=Usage(
                 prompt_tokens=prompt,
                 completion_tokens=completion,
-                reasoning_tokens=getattr(details, "reasoning_tokens", None),
+                reasoning_tokens=_count(getattr(details, "reasoning_tokens", None)),
             )
             if known
             else Usage(),
@@ -124,3 +125,8 @@ def _completion(reply: Any, latency_s: float, *, tags: bool) -> Completion:  # n
         fields = ", ".join(".".join(map(str, fault["loc"])) for fault in error.errors())
         msg = f"the provider answered with something that can't be submitted (the {fields} of {error.title})"
         raise ModelCallError(msg, 502) from None
+
+
+def _count(value: object) -> int | None:
+    """Tokens as a provider counted them; nothing where that can't be."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
