@@ -30,6 +30,8 @@ _CONFIRMED = 3
 _MOST_ODD, _ODD_S = 6, 3.0
 """So many refusals within a cap, in seconds: there is none."""
 _LATELY_S = 3.0
+_WORTH_S = 2.0
+"""Seconds of work that must be left for more than a cap to be tried."""
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +65,8 @@ class Control:
         self.in_flight = 0
         self.refusals = 0
         self.pace: Pace | None = None
+        self.left = math.inf
+        """Calls that are still to come, as far as that is known."""
         self._window = float(min(start or START, most))
         self._spread = start is None
         self._ceiling = math.inf
@@ -195,6 +199,9 @@ class Control:
             self._ticked_at = now
         if now < self._try_at:
             return
+        if not self._trying and self.left < _WORTH_S * self._lately(now):
+            self._try_at = now + self._try_s  # a refused call would come back after all others are done
+            return
         if self._beyond is None:
             self._trying = True
             self._window = min(self.most, max(self._window, self._ceiling) + 1)
@@ -207,5 +214,9 @@ class Control:
 
     def _start_pace(self, now: float) -> None:
         """Pace from now on, at first as fast as calls were accepted in the last second."""
+        self.pace = Pace(self._lately(now), now)
+
+    def _lately(self, now: float) -> float:
+        """Calls accepted a second, over the last one."""
         since = max(now - 1, self._began)
-        self.pace = Pace(sum(at >= since for at in self._accepted) / max(0.2, now - since), now)
+        return sum(at >= since for at in self._accepted) / max(0.2, now - since)

@@ -55,6 +55,8 @@ class Flow:
         self._limiter = limiter
         self.waiting: deque[asyncio.Future[Ticket | None]] = deque()
         self.in_flight = 0
+        self.left = math.inf
+        """Calls that are still to come, as far as that is known."""
         self.stopping = asyncio.Event()
 
     @property
@@ -220,6 +222,7 @@ class Limiter:
         self.pump()
 
     def _wait_s(self, now: float) -> float:
+        self._control.left = sum(flow.left for flow in self._flows) if self._control.pace is None else math.inf
         wait_s = self._control.wait_s(now)
         if now < self._blocked_until:
             wait_s = max(wait_s, self._blocked_until - now)

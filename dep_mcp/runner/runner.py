@@ -185,6 +185,7 @@ class Runner:
             if ticket is None:
                 return
             self._open += 1
+            flow.left = self._progress.total - self._progress.done - self._open
             calls.create_task(self._answer(place, item, epoch, ticket))
 
     async def _answer(self, place: int, item: Item, epoch: int, ticket: Ticket) -> None:
