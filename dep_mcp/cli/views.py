@@ -54,6 +54,9 @@ def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, 
         lines.append((report.metric, estimate(report.overall)))
         lines += [("", _part(name, part)) for name, part in report.subtasks.items()]
         lines.append(("failures", _failures(report)))
+    outcomes = _outcomes(totals)
+    if outcomes:
+        lines.append(("outcomes", outcomes))
     cost = "price unknown" if totals.cost_usd is None else f"{totals.cost_usd:.4f} USD"
     lines += [
         ("tokens", f"{totals.prompt_tokens} in, {totals.completion_tokens} out; {cost}"),
@@ -64,6 +67,17 @@ def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, 
         lines.append(("items", report.items_digest))
     lines += [("record", str(store)), ("log", str(log))]
     return "\n".join(f"{name:<12}{value}" for name, value in lines)
+
+
+def _outcomes(totals: Totals) -> str:
+    """Answers that are the model's own doing and still worth knowing about: they were scored as they are."""
+    counts = {
+        "cut by the limit of tokens": totals.truncated,
+        "refused by a content policy": totals.refused,
+        "longer than the context window": totals.too_long,
+        "empty": totals.empty,
+    }
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _part(name: str, part: Estimate) -> str:

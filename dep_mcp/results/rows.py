@@ -21,6 +21,10 @@ class Totals:
         prompt_tokens: As far as providers said.
         completion_tokens: As far as providers said.
         cost_usd: As far as prices are known; `None` when none is.
+        truncated: Answers that the limit of tokens cut.
+        refused: Answers that a content policy refused or cut.
+        too_long: Items that the context window couldn't hold.
+        empty: Answers without any text, whatever for.
     """
 
     answered: int
@@ -28,6 +32,15 @@ class Totals:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+    truncated: int = 0
+    refused: int = 0
+    too_long: int = 0
+    empty: int = 0
+
+
+_TRUNCATED = ("length", "max_tokens", "max_output_tokens", "model_length")
+_REFUSED = ("451", "content_filter", "refusal", "safety")
+_TOO_LONG = ("413",)
 
 
 def _evaluation(row: sqlite3.Row | tuple[str, ...]) -> Evaluation:
@@ -91,15 +104,23 @@ def report(db: sqlite3.Connection, evaluation_id: str) -> ScoreReport | None:
 def totals(db: sqlite3.Connection, evaluation_id: str) -> Totals:
     """Sums over the journal."""
     query = """SELECT count(*) - sum(failed), sum(failed), sum(record ->> '$.usage.prompt_tokens'),
-               sum(record ->> '$.usage.completion_tokens'), sum(record ->> '$.cost_usd')
+               sum(record ->> '$.usage.completion_tokens'), sum(record ->> '$.cost_usd'),
+               sum(record ->> '$.submission.answer.text' = '')
                FROM answers WHERE evaluation_id = ?"""
-    answered, failed, prompt, completion, cost = db.execute(query, (evaluation_id,)).fetchone()
+    answered, failed, prompt, completion, cost, empty = db.execute(query, (evaluation_id,)).fetchone()
+    query = """SELECT lower(record ->> '$.submission.answer.finish_reason'), count(*) FROM answers
+               WHERE evaluation_id = ? GROUP BY 1"""
+    ends = dict(db.execute(query, (evaluation_id,)).fetchall())
     return Totals(
         answered=answered or 0,
         failed=failed or 0,
         prompt_tokens=prompt or 0,
         completion_tokens=completion or 0,
         cost_usd=cost,
+        truncated=sum(ends.get(name, 0) for name in _TRUNCATED),
+        refused=sum(ends.get(name, 0) for name in _REFUSED),
+        too_long=sum(ends.get(name, 0) for name in _TOO_LONG),
+        empty=empty or 0,
     )
 
 

@@ -19,6 +19,7 @@ from dep_mcp.protocol import (
     Record,
     ScoreReport,
     Settings,
+    Submission,
     TextAnswer,
     new_evaluation_id,
     new_seed,
@@ -291,6 +292,24 @@ async def test_totals_tell_answers_failures_tokens_and_cost(
         totals = await store.totals(evaluation_id)
     assert (totals.answered, totals.failed) == (2, 1)
     assert (totals.prompt_tokens, totals.completion_tokens, totals.cost_usd) == (20, 4, 0.25)
+
+
+async def test_totals_tell_outcomes_apart(tmp_path: Path, settings: MakeSettings, record: MakeRecord) -> None:
+    """An answer that was cut isn't a failure, and isn't like any other either."""
+    ends = {
+        "a": ("4", "stop"),
+        "b": ("4", "length"),
+        "c": ("", "content_filter"),
+        "d": ("", "413"),
+        "e": ("", "MAX_TOKENS"),
+    }
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        evaluation_id = await add(store, settings())
+        for item, (text, reason) in ends.items():
+            answer = TextAnswer(text=text, finish_reason=reason)
+            await store.append(evaluation_id, record(item, submission=Submission(item_id=item, answer=answer)))
+        totals = await store.totals(evaluation_id)
+    assert (totals.truncated, totals.refused, totals.too_long, totals.empty) == (2, 1, 1, 3)
 
 
 async def test_answered_tells_answers_and_not_failures(
