@@ -18,6 +18,7 @@ from dep_mcp.adapters.litellm.errors import translate
 from dep_mcp.adapters.litellm.wire import Call, Check
 from dep_mcp.adapters.outcome import BY_CODE, apart, outcome
 from dep_mcp.models import Completion
+from dep_mcp.models.allowance import Allowance, allowance, tells
 from dep_mcp.protocol import Item, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
@@ -119,6 +120,7 @@ def _completion(reply: Any, latency_s: float, *, tags: bool) -> Completion:  # n
             cost_usd=reply._hidden_params.get("response_cost"),  # noqa: SLF001 (where the library documents it)
             model=reply.model,
             latency_s=latency_s,
+            allowance=_allowance(reply),
             reasoning=thought or own_thought,
         )
     except ValidationError as error:
@@ -130,3 +132,9 @@ def _completion(reply: Any, latency_s: float, *, tags: bool) -> Completion:  # n
 def _count(value: object) -> int | None:
     """Tokens as a provider counted them; nothing where that can't be."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _allowance(reply: Any) -> Allowance | None:  # noqa: ANN401 (the library's)
+    told = reply._hidden_params.get("additional_headers") or {}  # noqa: SLF001 (where the library documents it)
+    headers = {str(name).lower().removeprefix("llm_provider-"): str(value) for name, value in told.items()}
+    return allowance(headers) if tells(headers) else None

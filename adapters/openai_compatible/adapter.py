@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from dep_mcp.adapters.openai_compatible import replies
 from dep_mcp.adapters.outcome import apart, outcome
 from dep_mcp.models import Completion
+from dep_mcp.models.allowance import Allowance, allowance, tells
 from dep_mcp.protocol import ChoiceAnswer, Generation, Item, Message, ModelCard, RequestKind, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
@@ -47,6 +48,7 @@ class Adapter:
         self._key = api_key
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._session: aiohttp.ClientSession | None = None
+        self._allowance: Allowance | None = None
         self._generation: Generation | None = None
         self._settings = b""
 
@@ -103,7 +105,14 @@ class Adapter:
             raise outcome(error.detail, error.status, item=asked, api_key=self._key, retry_after_s=wait_s) from None
         answer, usage, model, thought = parts
         latency_s = time.monotonic() - begin
-        return Completion(answer=answer, usage=usage, model=model, latency_s=latency_s, reasoning=thought)
+        return Completion(
+            answer=answer,
+            usage=usage,
+            model=model,
+            latency_s=latency_s,
+            reasoning=thought,
+            allowance=self._allowance,
+        )
 
     async def _chat(self, item: Item, generation: Generation, timeout_s: float) -> _Parts:
         if generation is not self._generation:
@@ -176,6 +185,8 @@ class Adapter:
                 allow_redirects=False,
             ) as response:
                 payload = await response.read()
+                if tells(response.headers):
+                    self._allowance = allowance(response.headers)
                 return replies.parse(response.status, response.headers, payload)
         except TimeoutError:
             msg = f"{self._base} didn't answer within {timeout_s:.0f} s"

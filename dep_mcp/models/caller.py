@@ -180,6 +180,8 @@ class Caller:
             self.flow.given_back(ticket)
             raise
         self._faults, self._good_at = 0, time.monotonic()
+        if completion.allowance is not None:
+            self.flow.learn(completion.allowance)
         usage = completion.usage
         known = usage.prompt_tokens is not None or usage.completion_tokens is not None
         tokens = (usage.prompt_tokens or 0) + (usage.completion_tokens or 0)

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from dep_mcp.models.allowance import Allowance
 from dep_mcp.models.control import Control, Ticket
 from dep_mcp.protocol import Limits
 
@@ -30,6 +31,7 @@ class Bucket:
     """
 
     def __init__(self, per_minute: float, *, burst_s: float) -> None:
+        self.per_minute = per_minute
         self._per_s = per_minute / 60
         self._most = max(1.0, self._per_s * burst_s)
         self._level, self._at = self._most, -math.inf
@@ -104,6 +106,10 @@ class Flow:
         self.in_flight -= 1
         self._limiter.answered(ticket, tokens)
 
+    def learn(self, allowance: Allowance) -> None:
+        """The provider told its limits."""
+        self._limiter.learn(allowance)
+
     def refused(self, ticket: Ticket, retry_after_s: float | None) -> None:
         """A call was refused for the endpoint's limits."""
         self.in_flight -= 1
@@ -136,6 +142,8 @@ class Limiter:
         requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
         self._requests = None if requests is None else Bucket(requests, burst_s=1.0)
         self._tokens = None if tokens is None else Bucket(tokens, burst_s=10.0)
+        self._stated_requests, self._stated_tokens = requests is not None, tokens is not None
+        self._learnt: Allowance | None = None
         self._mean_tokens = 0.0
         self._clock = clock
         self._flows: list[Flow] = []
@@ -207,6 +215,16 @@ class Limiter:
         self._control.answered(ticket, self._clock())
         self.pump()
 
+    def learn(self, allowance: Allowance) -> None:
+        """Keep to what the provider states, unless the card states something itself."""
+        if allowance is self._learnt:
+            return
+        self._learnt = allowance
+        if not self._stated_requests:
+            self._requests = _bucket(allowance.requests_per_minute, self._requests, 1.0)
+        if not self._stated_tokens:
+            self._tokens = _bucket(allowance.tokens_per_minute, self._tokens, 10.0)
+
     def refused(self, ticket: Ticket, retry_after_s: float | None) -> None:
         """See `Flow`."""
         now = self._clock()
@@ -250,3 +268,12 @@ class Limiter:
 
 def _in_flight(flow: Flow) -> int:
     return flow.in_flight
+
+
+def _bucket(per_minute: float | None, before: Bucket | None, burst_s: float) -> Bucket | None:
+    """A bucket of this speed: the one before, unless it differs by more than a tenth."""
+    if per_minute is None:
+        return before
+    if before is not None and abs(before.per_minute - per_minute) <= 0.1 * before.per_minute:
+        return before
+    return Bucket(per_minute, burst_s=burst_s)

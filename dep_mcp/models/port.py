@@ -7,6 +7,7 @@ never caches, never counts: that is the runner's, by the status contract.
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
+from dep_mcp.models.allowance import Allowance
 from dep_mcp.protocol import Answer, Generation, Item, Usage, WireModel
 
 
@@ -21,6 +22,8 @@ class Completion(WireModel):
     model: str | None = None
     """The model's name as the provider reported it."""
     latency_s: float = 0.0
+    allowance: Allowance | None = None
+    """What the provider said of its limits, if it did."""
     reasoning: str | None = None
     """What it thought before, where the provider keeps that apart from the answer."""
 

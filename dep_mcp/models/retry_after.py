@@ -25,9 +25,9 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) ->
     lower = {name.lower(): value.strip() for name, value in headers.items()}
     found = [_number(lower["retry-after-ms"], 0.001)] if "retry-after-ms" in lower else []
     if not any(value is not None for value in found) and "retry-after" in lower:
-        found = [_seconds(lower["retry-after"], now or datetime.now(UTC))]
+        found = [seconds(lower["retry-after"], now or datetime.now(UTC))]
     if not any(value is not None for value in found):
-        found = [_seconds(lower[name], now or datetime.now(UTC)) for name in _RESETS if name in lower]
+        found = [seconds(lower[name], now or datetime.now(UTC)) for name in _RESETS if name in lower]
     known = [value for value in found if value is not None]
     return min(MOST_S, max(0.0, *known, 0.0)) if known else None
 
@@ -36,7 +36,8 @@ def _number(text: str, unit_s: float) -> float | None:
     return float(text) * unit_s if re.fullmatch(r"\d+(\.\d+)?", text) else None
 
 
-def _seconds(text: str, now: datetime) -> float | None:
+def seconds(text: str, now: datetime) -> float | None:
+    """A span of time in a header: seconds, `6m0s`, or until an HTTP date; `None` where it is none of them."""
     number = _number(text, 1.0)
     if number is not None:
         return number

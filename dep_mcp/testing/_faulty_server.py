@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import time
 from typing import Any
 
@@ -109,11 +110,12 @@ class Provider:
         request.body.update(body)
         reply = decide(behaviour, request, self._answers)
         if behaviour.ratelimit_headers:
-            left = max(0, int(self._tokens))
+            used = behaviour.burst - self._tokens
+            reset_s = behaviour.retry_after_s if behaviour.rate_per_s is None else used / behaviour.rate_per_s
             reply.headers.update({
                 "x-ratelimit-limit-requests": str(int(behaviour.burst)),
-                "x-ratelimit-remaining-requests": str(left),
-                "x-ratelimit-reset-requests": f"{int(behaviour.retry_after_s * 1000)}ms",
+                "x-ratelimit-remaining-requests": str(max(0, int(self._tokens))),
+                "x-ratelimit-reset-requests": f"{max(1, math.ceil(1000 * reset_s))}ms",
             })  # fmt: skip
         return reply
 

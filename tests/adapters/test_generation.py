@@ -12,6 +12,7 @@ from dep_mcp.adapters.openai_compatible.adapter import Adapter as Direct
 from dep_mcp.adapters.outcome import apart
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Generation, Item, Message, ModelCard, TextAnswer
+from dep_mcp.testing import faulty_provider
 
 ITEM = Item(item_id="1", messages=(Message(role="user", content="why?"),))
 both = pytest.mark.parametrize("kind", ["direct", "litellm"])
@@ -116,3 +117,13 @@ def test_only_a_leading_thought_is_taken_apart(text: str, expected: tuple[str, s
     """An answer that was cut while it thought stays whole: there is no answer in it."""
     assert apart(text, tags=True) == expected
     assert apart(text, tags=False) == (text, None)
+
+
+@both
+async def test_limits_that_the_provider_states_come_with_the_answer(kind: str) -> None:
+    """So that the endpoint's limiter can keep to them before anything is refused."""
+    async with faulty_provider(ratelimit_headers=True, rate_per_s=100, burst=5, answer="4") as provider:
+        found = [await ask(kind, provider.api_base, Generation()) for _ in range(2)][-1].allowance
+    assert found is not None
+    assert found.requests_per_minute is not None
+    assert found.requests_per_minute > 60 * 100 * 0.5
