@@ -71,7 +71,7 @@ async def run(host: Host, plan: Plan, *, events: bool = False, started: Started 
     prepared = [await host.prepare(folder, task, list(plan.data)) for folder, task in folders]
     async with AsyncExitStack() as stack:
         limiters: dict[tuple[str | None, ...], Limiter] = {}
-        callers = [await stack.enter_async_context(_called(host, card, limiters)) for card in cards]
+        callers = [await stack.enter_async_context(_called(host, card, limiters, cache=plan.cache)) for card in cards]
         made = []
         for card, call in zip(cards, callers, strict=True):
             await _tell_neighbours(host, card)
@@ -210,10 +210,10 @@ def _spare_collector() -> None:
 
 @asynccontextmanager
 async def _called(
-    host: Host, card: ModelCard, limiters: dict[tuple[str | None, ...], Limiter]
+    host: Host, card: ModelCard, limiters: dict[tuple[str | None, ...], Limiter], *, cache: bool = False
 ) -> AsyncGenerator[MakeCaller]:
     """Makes callers of a checked model that share its endpoint; its local server, if any, runs while the block does."""
-    async with host.served(card) as reachable, host.adapter(reachable) as adapter:
+    async with host.served(card) as reachable, host.adapter(reachable, cache=cache) as adapter:
         await adapter.check()
         limiter = limiters.setdefault(_endpoint(card), Limiter(card.limits))
         _spare_collector()

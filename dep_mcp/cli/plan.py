@@ -34,6 +34,8 @@ class Plan(WireModel):
     """Calls in flight at most, instead of finding out."""
     parallel: Annotated[int, Field(ge=1, le=100)] = 4
     """Evaluations that run at once."""
+    cache: bool = False
+    """Take answers of other evaluations to the very same requests; never where an answer is sampled."""
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
     """What the run may cost; it pauses when that is spent."""
 

@@ -41,6 +41,8 @@ def _names(_ctx: object, _parameter: object, values: tuple[str, ...]) -> list[st
 @click.option("--parallel", type=click.IntRange(1, 100), help="Evaluations that run at once.  [default: 4]")
 @click.option("--max-cost", "max_cost_usd", type=click.FloatRange(0, min_open=True), metavar="USD",
               help="Pause everything once so much is spent.")  # fmt: skip
+@click.option("--cache", is_flag=True, default=None,
+              help="Take and keep answers to the same requests, where nothing is sampled.")  # fmt: skip
 @click.option("--temperature", type=click.FloatRange(0, 10), help="Instead of the benchmark's.")
 @click.option("--max-tokens", type=click.IntRange(1), help="Instead of the benchmark's.")
 @click.option("--top-p", type=click.FloatRange(0, 1, min_open=True), help="Instead of the benchmark's.")

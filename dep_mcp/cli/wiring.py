@@ -11,7 +11,7 @@ import structlog
 
 from dep_mcp.cli.views import err
 from dep_mcp.containers import DockerRuntime, Image, Owner, this_process
-from dep_mcp.models import ModelAdapter, Models
+from dep_mcp.models import CachedAdapter, ModelAdapter, Models
 from dep_mcp.orchestrator import BenchmarkFolder, Catalogue, Orchestrator, Prepared
 from dep_mcp.protocol import ModelCard, Settings
 from dep_mcp.protocol.errors import DataError, StoreError, UnknownNameError
@@ -69,9 +69,10 @@ class Host:
             err().print(f"using the image of the first run, since it can't be built again: {error.detail}")
             return Image(tag=settings.image_tag, digest=settings.image_digest)
 
-    def adapter(self, card: ModelCard) -> ModelAdapter:
+    def adapter(self, card: ModelCard, *, cache: bool = False) -> ModelAdapter:
         """The adapter of a card, with its key from the environment."""
-        return self.models.adapter(card, secret(card.api_key_env) if card.api_key_env else None)
+        adapter = self.models.adapter(card, secret(card.api_key_env) if card.api_key_env else None)
+        return CachedAdapter(adapter, card, self.settings.home / "cache.sqlite") if cache else adapter
 
     def served(self, card: ModelCard) -> "AbstractAsyncContextManager[ModelCard]":
         """The card with an address that answers: of a local server, while the block runs; else as it is."""

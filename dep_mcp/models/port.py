@@ -24,6 +24,8 @@ class Completion(WireModel):
     latency_s: float = 0.0
     allowance: Allowance | None = None
     """What the provider said of its limits, if it did."""
+    cached: bool = False
+    """It was kept from another evaluation: nothing was asked, nothing was paid."""
     reasoning: str | None = None
     """What it thought before, where the provider keeps that apart from the answer."""
 

@@ -34,6 +34,8 @@ class Record(WireModel):
     """Of the last attempt."""
     reasoning: str | None = None
     """What the model thought before its answer, where that came apart; never submitted, never scored."""
+    cached: bool = False
+    """Kept from another evaluation, not asked for."""
     detail: str | None = None
     """For a failure: what the provider said."""
     at: AwareDatetime

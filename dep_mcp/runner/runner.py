@@ -335,6 +335,7 @@ def _record(place: int, item: Item, epoch: int, called: Called, prices: Prices |
         model=completion.model,
         latency_s=completion.latency_s,
         reasoning=completion.reasoning,
+        cached=completion.cached,
         detail=called.detail,
         at=datetime.now(UTC),
     )
