@@ -1,6 +1,7 @@
 """The worker processes as the runner's process sees them: started, given calls, replaced when they die."""
 
 import asyncio
+import atexit
 import json
 import os
 import socket
@@ -9,6 +10,9 @@ import sys
 
 from dep_mcp.adapters.litellm.wire import Reply
 from dep_mcp.protocol.errors import ModelCallError
+
+
+_END_S = 2.0
 
 
 class _Server:
@@ -25,6 +29,7 @@ class _Server:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C in the terminal is the runner's: calls in flight end first
             )
+        atexit.register(self.close)
 
     @property
     def alive(self) -> bool:
@@ -39,9 +44,13 @@ class _Server:
         return ours
 
     def close(self) -> None:
-        """End it."""
+        """End it; it ends by itself with its control socket, after its last worker."""
         self._control.close()
-        self._process.wait()
+        try:
+            self._process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
 
 _server: _Server | None = None
