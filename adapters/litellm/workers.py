@@ -11,7 +11,6 @@ import sys
 from dep_mcp.adapters.litellm.wire import Reply
 from dep_mcp.protocol.errors import ModelCallError
 
-
 _END_S = 2.0
 
 
