@@ -55,8 +55,8 @@ ON CONFLICT DO UPDATE SET failed = excluded.failed, record = excluded.record WHE
 """
 """One statement for a whole batch, so that the thread takes the interpreter's lock once, not once per answer; and by
 place in the evaluation's order, in which answers come about, so that a batch touches few pages of the file."""
-_GATHER_S = 0.02
-"""Between two commits, while answers keep coming: a disk's flush costs as much for one answer as for a hundred."""
+_GATHER_S, _BUSY_PER_S = 0.02, 2000
+"""Between two commits, while so many answers come a second: a disk's flush costs as much for one as for a hundred."""
 
 
 class Store:
@@ -72,6 +72,7 @@ class Store:
         self._thread = thread
         self._pending: list[tuple[str, asyncio.Future[None]]] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._flushed_at = 0.0
 
     @classmethod
     @asynccontextmanager
@@ -271,8 +272,10 @@ class Store:
         await self._do(lambda db: db.execute(_PAGE, row))
 
     async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
         while self._pending:
             batch, self._pending = self._pending, []
+            since_s, self._flushed_at = loop.time() - self._flushed_at, loop.time()
             rows = f"[{','.join(row for row, _ in batch)}]"
             error: Exception | None = None
             try:
@@ -286,7 +289,8 @@ class Store:
                     future.set_result(None)
                 else:
                     future.set_exception(error)
-            await asyncio.sleep(_GATHER_S)
+            if len(batch) > _BUSY_PER_S * since_s:
+                await asyncio.sleep(_GATHER_S)
 
     # -- reading
 

@@ -136,7 +136,7 @@ class Runner:
         self._pages: asyncio.Queue[tuple[int, tuple[Item, ...]] | None] = asyncio.Queue(2)
         self._durable: asyncio.Queue[Submission | None] = asyncio.Queue(10 * PAGE_ITEMS)
         self._held: list[Record] = []
-        self._open = 0
+        self._open = self._undurable = 0
         self._malformed = 0
         self._ended = asyncio.Event()
         self._fatal: DepError | None = None
@@ -175,10 +175,14 @@ class Runner:
         return await self._score()
 
     async def _dispatch(self, calls: asyncio.TaskGroup) -> None:
-        """Start a call for each item as the endpoint's flow control lets it."""
+        """Start a call for each item as the endpoint's flow control lets it.
+
+        Calls in flight and answers on their way to the disk together are never more than the concurrency that was set:
+        so many, and no more, are sent again after a `kill -9`.
+        """
         flow = self._caller.flow
         async for place, item, epoch in self._missing():
-            while self._open >= 2 * flow.size + _OPEN:
+            while self._open >= 2 * flow.size + _OPEN or flow.in_flight + self._undurable >= flow.most:
                 self._ended.clear()
                 await self._ended.wait()
             ticket = await flow.admit()
@@ -253,7 +257,12 @@ class Runner:
 
     async def _keep(self, record: Record) -> None:
         began = time.monotonic()
-        await self._journal.append(self._evaluation.evaluation_id, record)
+        self._undurable += 1
+        try:
+            await self._journal.append(self._evaluation.evaluation_id, record)
+        finally:
+            self._undurable -= 1
+            self._ended.set()
         progress = self._progress
         progress.durable_ms[int(1000 * (time.monotonic() - began))] += 1
         if isinstance(record.submission.answer, DeclaredFailure):
