@@ -108,7 +108,8 @@ async def test_a_killed_container_is_replaced(cli: Cli, toy_answers: Path) -> No
 async def test_two_runners_never_run_one_evaluation(cli: Cli, toy_answers: Path) -> None:
     """The second is told, and the first goes on undisturbed."""
     async with faulty_provider(latency_s=0.1, answers=str(toy_answers)) as provider:
-        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        base = ("-m", MODEL, "--api-base", provider.api_base, "--concurrency", 3)
+        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", *base)
         while (await provider.counters())["answered"] < 10:
             await asyncio.sleep(0.01)
         second = await asyncio.to_thread(cli, "resume", last(cli))
