@@ -75,7 +75,8 @@ def last(cli: Cli) -> str:
 async def test_ctrl_c_pauses_and_resume_pays_for_nothing_twice(cli: Cli, toy_answers: Path) -> None:
     """Calls in flight end first, so that even they aren't repeated."""
     async with faulty_provider(latency_s=0.05, answers=str(toy_answers)) as provider:
-        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        base = ("-m", MODEL, "--api-base", provider.api_base, "--concurrency", 8)
+        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", *base)
         while (await provider.counters())["answered"] < 50:
             assert process.poll() is None, process.stderr.read()
             await asyncio.sleep(0.01)
@@ -92,7 +93,8 @@ async def test_ctrl_c_pauses_and_resume_pays_for_nothing_twice(cli: Cli, toy_ans
 async def test_a_killed_container_is_replaced(cli: Cli, toy_answers: Path) -> None:
     """The answers are replayed to the new one, and no call is repeated."""
     async with faulty_provider(latency_s=0.05, answers=str(toy_answers)) as provider:
-        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        base = ("-m", MODEL, "--api-base", provider.api_base, "--concurrency", 8)
+        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", *base)
         while (await provider.counters())["answered"] < 60:
             assert process.poll() is None, process.stderr.read()
             await asyncio.sleep(0.01)
@@ -122,7 +124,8 @@ async def test_two_runners_never_run_one_evaluation(cli: Cli, toy_answers: Path)
 async def test_an_endpoint_that_goes_down_pauses_the_evaluation(cli: Cli, toy_answers: Path) -> None:
     """Nothing is scored wrong for it; the message says how to go on."""
     async with faulty_provider(latency_s=0.02, answers=str(toy_answers)) as provider:
-        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        base = ("-m", MODEL, "--api-base", provider.api_base, "--concurrency", 8)
+        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", *base)
         while (await provider.counters())["answered"] < 50:
             await asyncio.sleep(0.01)
         await provider.behave(faults={"402": 1.0})
@@ -142,7 +145,7 @@ async def test_resume_refuses_what_changed(cli: Cli, toy_answers: Path, tmp_path
         text = (Path(cli.env["DEP_MCP_PATH"]) / "benchmark_servers" / "toy" / name).read_text()
         (folder / name).write_text(text)
     async with faulty_provider(latency_s=0.05, answers=str(toy_answers)) as provider:
-        base = ("-m", MODEL, "--api-base", provider.api_base)
+        base = ("-m", MODEL, "--api-base", provider.api_base, "--concurrency", 8)
         process = await asyncio.to_thread(cli.start, "run", "-b", str(folder), *base)
         while (await provider.counters())["answered"] < 10:
             assert process.poll() is None, process.stderr.read()
@@ -192,7 +195,8 @@ async def test_a_full_disk_pauses_and_loses_nothing(cli: Cli, small_disk: Path) 
 async def test_a_resume_that_cant_begin_changes_nothing(cli: Cli, toy_answers: Path) -> None:
     """The endpoint is asked before the evaluation is said to run."""
     async with faulty_provider(latency_s=0.05, answers=str(toy_answers)) as provider:
-        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", "-m", MODEL, "--api-base", provider.api_base)
+        base = ("-m", MODEL, "--api-base", provider.api_base, "--concurrency", 8)
+        process = await asyncio.to_thread(cli.start, "run", "-b", "toy", *base)
         while (await provider.counters())["answered"] < 10:
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGINT)

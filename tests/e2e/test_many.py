@@ -39,8 +39,9 @@ async def test_a_run_in_the_background_is_paused_resumed_and_cancelled_from_else
         await until(lambda: True, provider, 20)
         paused = await asyncio.to_thread(cli, "pause", name[-8:])
         assert (paused.returncode, paused.stdout) == (0, f"{name} paused: paused on request\n")
+        before = (await provider.counters())["answered"]
         again = cli.start("resume", name)
-        await until(lambda: again.poll() is None, provider, 60)
+        await until(lambda: again.poll() is None, provider, before + 20)
         cancelled = await asyncio.to_thread(cli, "cancel", name)
         assert (cancelled.returncode, cancelled.stdout) == (0, f"{name} failed: cancelled on request\n")
         await asyncio.to_thread(again.communicate)
