@@ -1,5 +1,6 @@
 """Models: the adapter port, the status policy, adaptive concurrency, cards and their discovery."""
 
+from dep_mcp.models.breaker import Breaker
 from dep_mcp.models.cache import CachedAdapter
 from dep_mcp.models.caller import Called, Caller, RetryPolicy
 from dep_mcp.models.control import Ticket
@@ -8,6 +9,7 @@ from dep_mcp.models.limiter import Flow, Limiter
 from dep_mcp.models.port import Completion, ModelAdapter
 
 __all__ = [
+    "Breaker",
     "CachedAdapter",
     "Called",
     "Caller",

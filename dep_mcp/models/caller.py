@@ -8,18 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from dep_mcp.models.breaker import Breaker
 from dep_mcp.models.control import Ticket
 from dep_mcp.models.limiter import Flow
 from dep_mcp.models.port import Completion, ModelAdapter
 from dep_mcp.protocol import Action, DeclaredFailure, Generation, Item, TextAnswer, rule_for
-from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
+from dep_mcp.protocol.errors import ModelCallError
 
 RATE_LIMIT_PATIENCE_S = 3600.0
 """How long one item is refused with 429, again and again, before the evaluation pauses."""
-
-
-BREAKER_CALLS, BREAKER_S = 20, 60.0
-"""So many calls in a row that fail, and no answer for so many seconds: the endpoint is down."""
 _TIMED_OUT = (408, 504)
 _HOPELESS = (Action.FAIL_EVALUATION, Action.PAUSE)
 
@@ -69,6 +66,7 @@ class Caller:
         flow: This evaluation's share of the endpoint; once it is stopped, nothing is sent again and waits end.
         timeout_s: Deadline of one call.
         policy: How faults are retried.
+        breaker: When nothing but faults comes, pauses the evaluation.
         on_fault: Told of each refused or failed call: status and what the provider said.
     """
 
@@ -76,9 +74,8 @@ class Caller:
     flow: Flow
     timeout_s: float
     policy: RetryPolicy = field(default_factory=RetryPolicy)
+    breaker: Breaker = field(default_factory=Breaker)
     on_fault: Callable[[int, str], None] = lambda _status, _detail: None
-    _faults: int = field(default=0, init=False)
-    _good_at: float = field(default=-math.inf, init=False)
     _watch: "_Watch" = field(default_factory=lambda: _Watch(), init=False)  # noqa: PLW0108 (defined below)
 
     async def call(
@@ -94,7 +91,7 @@ class Caller:
 
         Raises:
             ModelCallError: 401, 402, 403, 404, or endless 429: no other call would fare better.
-            EvaluationPausedError: Nothing has been answered for a while: the endpoint is down.
+            EvaluationPausedError: All calls have failed for a while: the endpoint is down.
         """
         failures, refused_at = 0, math.inf
         while True:
@@ -109,6 +106,7 @@ class Caller:
                 self.on_fault(error.status, error.detail)
                 if rule.action in _HOPELESS:
                     raise
+                self._judge(rule.action, error)
                 if rule.action is Action.OUTCOME:
                     return _outcome(error, failures + 1)
                 if rule.action is Action.WAIT:
@@ -117,7 +115,6 @@ class Caller:
                         raise
                     wait_s = self._rate_limited_s(error.retry_after_s)
                 else:
-                    self._check_down(error)
                     failures += 1
                     if rule.action is Action.FAIL_ITEM or failures >= self.policy.attempts:
                         return _failed(error, failures, exhausted=rule.action is Action.RETRY)
@@ -125,23 +122,11 @@ class Caller:
             if await self._stopped_within(wait_s):
                 return None
 
-    def _check_down(self, error: ModelCallError) -> None:
-        """Break the circuit where nothing has been answered for a while.
-
-        Raises:
-            EvaluationPausedError: Nothing of it counts; a resume goes on.
-        """
-        now = time.monotonic()
-        self._faults += 1
-        if self._good_at == -math.inf:
-            self._good_at = now  # since when there might have been an answer
-        if self._faults >= BREAKER_CALLS and now - self._good_at > BREAKER_S:
-            self.flow.stop()
-            msg = (
-                f"the model's endpoint answers nothing: {self._faults} calls in a row failed, for more than"
-                f" {BREAKER_S:.0f} s; the last said: {error.detail}. Nothing of it counts; resume when it is up again."
-            )
-            raise EvaluationPausedError(msg)
+    def _judge(self, action: Action, error: ModelCallError) -> None:
+        if action is Action.RETRY:
+            self.breaker.failed(error.detail)
+        elif action is not Action.WAIT:
+            self.breaker.heard()
 
     def _rate_limited_s(self, retry_after_s: float | None) -> float:
         # "Again at once" (0 s) is not obeyed to the letter, or it would be asked for ever and ever faster.
@@ -179,7 +164,7 @@ class Caller:
         except BaseException:  # cancelled
             self.flow.given_back(ticket)
             raise
-        self._faults, self._good_at = 0, time.monotonic()
+        self.breaker.heard()
         if completion.allowance is not None:
             self.flow.learn(completion.allowance)
         usage = completion.usage

@@ -8,7 +8,7 @@ import pytest
 
 from dep_mcp.models import Caller, Completion, Limiter, RetryPolicy, caller
 from dep_mcp.protocol import STATUS_CONTRACT, Action, DeclaredFailure, Generation, Item, Limits, Message, TextAnswer
-from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
+from dep_mcp.protocol.errors import ModelCallError
 from dep_mcp.testing import ScriptedModel
 
 ITEM = Item(item_id="i", messages=(Message(role="user", content="q"),))
@@ -249,24 +249,3 @@ async def test_an_answer_that_the_protocol_doesnt_take_is_a_failure_of_the_call(
     assert called is not None
     assert called.completion.answer == DeclaredFailure(status=500)
     assert called.attempts == 2
-
-
-async def test_an_endpoint_that_answers_nothing_for_a_while_pauses_the_evaluation(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """However slowly each call fails, and whatever attempts are left: nothing is recorded of it."""
-    monkeypatch.setattr(caller, "BREAKER_S", 0.2)
-    calls = calling(failing(*[503] * 1000), policy=RetryPolicy(attempts=1000, base_s=0.01, most_s=0.01))
-    async with asyncio.timeout(10):
-        with pytest.raises(EvaluationPausedError):
-            await calls.call(ITEM, Generation(), epoch=1)
-    assert calls.flow.stopping.is_set()
-
-
-async def test_an_answer_now_and_then_keeps_the_evaluation_going(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint that fails nine calls of ten is slow, not down."""
-    monkeypatch.setattr(caller, "BREAKER_S", 0.05)
-    model = ScriptedModel(lambda _item, call: "4" if call % 10 == 0 else ModelCallError("no", 503))
-    calls = calling(model, policy=RetryPolicy(attempts=1000, base_s=0.01, most_s=0.01))
-    for _ in range(10):
-        assert await calls.call(ITEM, Generation(), epoch=1) is not None

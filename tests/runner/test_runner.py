@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dep_mcp.containers import Image
-from dep_mcp.models import Caller, Limiter, RetryPolicy
+from dep_mcp.models import Breaker, Caller, Limiter, RetryPolicy
 from dep_mcp.orchestrator import Orchestrator, Prepared
 from dep_mcp.orchestrator.catalogue import read_folder
 from dep_mcp.protocol import Evaluation, Item, Limits, ModelCard, ScoreReport
@@ -55,9 +56,11 @@ class Bench:
         model: ScriptedModel | None = None,
         concurrency: int = 8,
         watch: Callable[[Runner, ScriptedModel, Progress], None] | None = None,
+        **options: Any,
     ) -> tuple[ScoreReport, Progress]:
         progress, model = Progress(), model or ScriptedModel(script)
-        caller = Caller(adapter=model, flow=Limiter(Limits(concurrency=concurrency)).flow(), timeout_s=10, policy=FAST)
+        flow = Limiter(Limits(concurrency=concurrency)).flow()
+        caller = Caller(adapter=model, flow=flow, **{"timeout_s": 10, "policy": FAST} | options)
         endpoint = await self.orchestrator.endpoint(evaluation, lambda _event, _text: None)
         async with endpoint:
             runner = Runner(evaluation, endpoint=endpoint, journal=self.store, caller=caller, progress=progress)
@@ -129,6 +132,23 @@ async def test_a_provider_that_is_down_pauses_and_leaves_no_failures(tmp_path: P
             await b.run(evaluation, lambda _item, _call: ModelCallError("down", 503))
         totals = await b.store.totals(evaluation.evaluation_id)
     assert (totals.answered, totals.failed) == (0, 0)
+
+
+async def test_a_provider_on_which_every_call_times_out_pauses_after_a_while(tmp_path: Path) -> None:
+    """The more calls hang, the fewer are sent at once: by attempts alone, the end would be hours away."""
+    endless = RetryPolicy(attempts=10**6, base_s=0.001, most_s=0.002)
+    async with bench(tmp_path) as b:
+        evaluation = await b.create()
+        model = ScriptedModel(
+            lambda item, call: ModelCallError("hangs", 408) if int(item.item_id[4:]) else right(item, call)
+        )
+        async with asyncio.timeout(10):
+            with pytest.raises(EvaluationPausedError, match="20 calls"):
+                await b.run(evaluation, right, model=model, policy=endless, breaker=Breaker(calls=20, seconds=0.0))
+        totals = await b.store.totals(evaluation.evaluation_id)
+        assert totals.failed == 0
+        report, _ = await b.run(evaluation, right)
+    assert (report.overall.value, report.counts.scored) == (1.0, 300)
 
 
 @pytest.mark.parametrize("status", [401, 402, 403, 404])
