@@ -49,12 +49,15 @@ class Called:
         attempts: Calls made, those refused for their rate not counted.
         detail: For a failure: what the provider said.
         exhausted: Whether it failed because retries ran out (the provider's fault, not the request's).
+        others_answered: Whether, meanwhile, a call that left after the item's first failure was answered: then the
+            endpoint wasn't down.
     """
 
     completion: Completion
     attempts: int
     detail: str | None = None
     exhausted: bool = False
+    others_answered: bool = False
 
 
 @dataclass
@@ -76,6 +79,8 @@ class Caller:
     policy: RetryPolicy = field(default_factory=RetryPolicy)
     breaker: Breaker = field(default_factory=Breaker)
     on_fault: Callable[[int, str], None] = lambda _status, _detail: None
+    _last_sent: int = field(default=0, init=False)
+    _last_answered: int = field(default=0, init=False)
     _watch: "_Watch" = field(default_factory=lambda: _Watch(), init=False)  # noqa: PLW0108 (defined below)
 
     async def call(
@@ -93,7 +98,7 @@ class Caller:
             ModelCallError: 401, 402, 403, 404, or endless 429: no other call would fare better.
             EvaluationPausedError: All calls have failed for a while: the endpoint is down.
         """
-        failures, refused_at = 0, math.inf
+        failures, refused_at, first_failed = 0, math.inf, 0
         while True:
             ticket = ticket or await self.flow.admit(again=failures > 0 or refused_at < math.inf)
             if ticket is None:
@@ -116,8 +121,11 @@ class Caller:
                     wait_s = self._rate_limited_s(error.retry_after_s)
                 else:
                     failures += 1
+                    first_failed = first_failed or self._last_sent
                     if rule.action is Action.FAIL_ITEM or failures >= self.policy.attempts:
-                        return _failed(error, failures, exhausted=rule.action is Action.RETRY)
+                        exhausted = rule.action is Action.RETRY
+                        others_answered = self._last_answered > first_failed
+                        return _failed(error, failures, exhausted=exhausted, others_answered=others_answered)
                     wait_s = self.policy.wait_s(failures)
             if await self._stopped_within(wait_s):
                 return None
@@ -141,6 +149,7 @@ class Caller:
             return False
 
     async def _once(self, item: Item, generation: Generation, epoch: int, ticket: Ticket) -> Completion:
+        self._last_sent = max(self._last_sent, ticket.number)
         try:
             with self._watch.within(self.timeout_s + 5):  # the adapter's own deadline comes first
                 completion = await self.adapter.complete(item, generation, timeout_s=self.timeout_s, epoch=epoch)
@@ -164,6 +173,7 @@ class Caller:
         except BaseException:  # cancelled
             self.flow.given_back(ticket)
             raise
+        self._last_answered = max(self._last_answered, ticket.number)
         self.breaker.heard()
         if completion.allowance is not None:
             self.flow.learn(completion.allowance)
@@ -216,6 +226,11 @@ def _outcome(error: ModelCallError, attempts: int) -> Called:
     return Called(completion=Completion(answer=answer), attempts=attempts, detail=error.detail)
 
 
-def _failed(error: ModelCallError, attempts: int, *, exhausted: bool) -> Called:
-    completion = Completion(answer=DeclaredFailure(status=error.status))
-    return Called(completion=completion, attempts=attempts, detail=error.detail, exhausted=exhausted)
+def _failed(error: ModelCallError, attempts: int, *, exhausted: bool, others_answered: bool) -> Called:
+    return Called(
+        completion=Completion(answer=DeclaredFailure(status=error.status)),
+        attempts=attempts,
+        detail=error.detail,
+        exhausted=exhausted,
+        others_answered=others_answered,
+    )

@@ -200,7 +200,8 @@ class Runner:
         try:
             called = await self._caller.call(item, self._evaluation.settings.generation, epoch=epoch, ticket=ticket)
             if called is not None:
-                await self._take(_record(place, item, epoch, called, self._prices), exhausted=called.exhausted)
+                down = called.exhausted and not called.others_answered
+                await self._take(_record(place, item, epoch, called, self._prices), perhaps_down=down)
         except (ModelCallError, EvaluationPausedError) as error:
             self._fatal = self._fatal or error
             self.stop()
@@ -208,8 +209,8 @@ class Runner:
             self._open -= 1
             self._ended.set()
 
-    async def _take(self, record: Record, *, exhausted: bool) -> None:
-        if exhausted:
+    async def _take(self, record: Record, *, perhaps_down: bool) -> None:
+        if perhaps_down:
             self._hold(record)
             return
         if isinstance(record.submission.answer, DeclaredFailure):
@@ -279,8 +280,8 @@ class Runner:
     def _hold(self, record: Record) -> None:
         """Keep back an item whose retries ran out: is it the item, or is the provider down?
 
-        An answer to another item settles it as the item's own failure. Too many in a row mean that the
-        provider is down: nothing of it is recorded, and the evaluation pauses.
+        An answer to another item settles it as the item's own failure, as does one that came while it was tried.
+        Too many in a row mean that the provider is down: nothing of it is recorded, and the evaluation pauses.
         """
         self._held.append(record)
         if len(self._held) >= max(5, self._caller.flow.size):

@@ -124,6 +124,19 @@ async def test_an_item_whose_attempts_run_out_is_a_failure_with_bounds(tmp_path:
     assert (failure.submission.item_id, failure.attempts, failure.detail) == ("toy-7", 4, "broken")
 
 
+async def test_items_that_always_fail_are_failures_while_others_are_answered(tmp_path: Path) -> None:
+    """Tried again and again, they come last and many in a row: a pause would come again at every resume."""
+    async with bench(tmp_path) as b:
+        evaluation = await b.create()
+        model = ScriptedModel(
+            lambda item, call: ModelCallError("hangs", 500) if int(item.item_id[4:]) % 25 == 0 else right(item, call),
+            latency_s=0.002,
+        )
+        policy = RetryPolicy(attempts=3, base_s=0.3, most_s=0.3)
+        report, progress = await b.run(evaluation, right, model=model, policy=policy)
+    assert (report.overall.value, report.counts.failed, progress.failed) == (1.0, 12, 12)
+
+
 async def test_a_provider_that_is_down_pauses_and_leaves_no_failures(tmp_path: Path) -> None:
     """Nothing of it counts, so that a resume can answer everything."""
     async with bench(tmp_path) as b:
