@@ -208,14 +208,10 @@ class Orchestrator:
         """
         require_unchanged(evaluation, model, image)
         await self._store.claim(evaluation.evaluation_id, self._owner, self._dead)
-        evaluation = await self._store.evaluation(evaluation.evaluation_id)  # as it is now that nobody else runs it
-        try:
-            require_unchanged(evaluation, model, image)
-        except UsageError:
-            await self._store.release(evaluation.evaluation_id, self._owner)
-            raise
-        if evaluation.state is not EvaluationState.RUNNING:
-            await self._store.transition(evaluation.evaluation_id, EvaluationState.RUNNING, "resumed")
+        if (await self._store.evaluation(evaluation.evaluation_id)).state is EvaluationState.RUNNING:
+            gone = "the process that ran it ended without a word"
+            await self._store.transition(evaluation.evaluation_id, EvaluationState.PAUSED, gone)
+        await self._store.transition(evaluation.evaluation_id, EvaluationState.RUNNING, "resumed")
         return await self._store.evaluation(evaluation.evaluation_id)
 
     async def endpoint(self, evaluation: Evaluation, on_event: Callable[[str, str], None]) -> SealedEndpoint:

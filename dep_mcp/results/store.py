@@ -5,6 +5,7 @@ go through one thread, which commits what has gathered meanwhile in one transact
 """
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,8 @@ ON CONFLICT DO UPDATE SET failed = excluded.failed, record = excluded.record WHE
 place in the evaluation's order, in which answers come about, so that a batch touches few pages of the file."""
 _GATHER_S, _BUSY_PER_S = 0.02, 2000
 """Between two commits, while so many answers come a second: a disk's flush costs as much for one as for a hundred."""
+_FULL = 2**20
+"""Bytes free, below which an error is put down to a lack of them: SQLite reserves some hundred kilobytes at once."""
 
 
 class Store:
@@ -146,13 +149,16 @@ class Store:
             dead: Whether an owner's process is known to have ended: its lease needn't be waited for.
 
         Raises:
-            UsageError: Another process holds the lease.
+            UsageError: Another process holds the lease, or has completed the evaluation.
         """
         now = datetime.now(UTC)
-        query = "SELECT owner, lease FROM evaluations WHERE evaluation_id = ?"
+        query = "SELECT owner, lease, state FROM evaluations WHERE evaluation_id = ?"
 
         def work(db: sqlite3.Connection) -> None:
-            held, lease = db.execute(query, (evaluation_id,)).fetchone()
+            held, lease, state = db.execute(query, (evaluation_id,)).fetchone()
+            if state == EvaluationState.COMPLETED:
+                msg = f"evaluation {evaluation_id} is completed; `dep-mcp show` prints its score"
+                raise UsageError(msg)
             fresh = lease is not None and now - datetime.fromisoformat(lease) < timedelta(seconds=LEASE_S)
             if held not in (None, owner) and fresh and not dead(held):
                 msg = f"evaluation {evaluation_id} is being run by another process, which was alive at {lease[:19]} UTC"
@@ -371,7 +377,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             db.close()
             raise
     except (sqlite3.Error, OSError) as error:
-        msg = f"{path}: {error}. Free some space or set DEP_MCP_HOME to a folder that can be written."
+        msg = f"{path}: {_said(path, error)}. Free some space or set DEP_MCP_HOME to a folder that can be written."
         raise StoreError(msg) from error
     return db
 
@@ -402,9 +408,23 @@ def _transaction(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Va
             if db.in_transaction:  # a full disk has rolled back already
                 db.execute("ROLLBACK")
     except sqlite3.Error as error:
-        msg = f"the store can't be written: {error}. Everything answered so far is kept; free some space and resume."
+        (_, _, path), *_ = db.execute("PRAGMA database_list")
+        msg = (
+            f"the store {path} can't be written: {_said(Path(path), error)}."
+            " Everything answered so far is kept; free some space and resume."
+        )
         raise StoreError(msg) from error
     return value
+
+
+def _said(path: Path, error: Exception) -> str:
+    """What SQLite or the system said; for a full disk SQLite often knows no more than `disk I/O error`."""
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        free = shutil.disk_usage(there).free
+    except OSError:
+        return str(error)
+    return f"its disk is full ({error})" if free < _FULL else str(error)
 
 
 def _now() -> str:

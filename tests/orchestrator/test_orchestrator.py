@@ -107,7 +107,26 @@ async def test_an_evaluation_is_taken_up_again(tmp_path: Path, state: Evaluation
         other = of(store, "other", dead=True)
         assert (await other.reopen(evaluation, MODEL, IMAGE)).state is EvaluationState.RUNNING
         causes = [cause for _, _, cause in await store.transitions(evaluation.evaluation_id)]
-    assert causes == (["created"] if state is None else ["created", "test", "resumed"])
+    left = "the process that ran it ended without a word" if state is None else "test"
+    assert causes == ["created", left, "resumed"]
+
+
+async def test_what_another_process_paused_meanwhile_runs_again(tmp_path: Path) -> None:
+    """Between the look at it and the claim lies the building of an image."""
+    async with evaluation_in(tmp_path, EvaluationState.PAUSED) as (store, _, evaluation):
+        seen = evaluation.model_copy(update={"state": EvaluationState.RUNNING})
+        assert (await of(store, "other").reopen(seen, MODEL, IMAGE)).state is EvaluationState.RUNNING
+
+
+async def test_what_another_process_completed_meanwhile_is_final(
+    tmp_path: Path,
+) -> None:
+    """It would be scored again, and its report replaced."""
+    async with evaluation_in(tmp_path, EvaluationState.COMPLETED) as (store, _, evaluation):
+        seen = evaluation.model_copy(update={"state": EvaluationState.RUNNING})
+        with pytest.raises(UsageError):
+            await of(store, "other").reopen(seen, MODEL, IMAGE)
+        assert (await store.evaluation(evaluation.evaluation_id)).state is EvaluationState.COMPLETED
 
 
 async def test_a_completed_evaluation_is_final(tmp_path: Path) -> None:
