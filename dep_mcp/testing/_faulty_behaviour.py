@@ -42,6 +42,7 @@ class Behaviour(BaseModel):
             below zero, beyond all reason, or no numbers), `error_in_200`, `content_filter` (200 with that finish
             reason), `slow_body`, `insufficient_quota` (429), `context_length_exceeded` and
             `content_policy_violation` (400), or any status such as `503`.
+        faults_in: Texts; only requests that hold one of them meet faults. None: all do.
         recover_after: Calls for one body that may meet a fault; later ones are answered. `None`: no limit.
         retry_after: How a 429 or 503 says when to come back.
         retry_after_s: What it says.
@@ -65,6 +66,7 @@ class Behaviour(BaseModel):
     latency_s: float = 0.0
     latency_sigma: float | None = None
     faults: dict[str, float] = {}
+    faults_in: tuple[str, ...] = ()
     recover_after: int | None = None
     retry_after: Literal["none", "seconds", "ms", "date"] = "seconds"
     retry_after_s: float = 1.0

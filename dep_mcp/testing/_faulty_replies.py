@@ -62,6 +62,8 @@ def refuse(
 def _fault(behaviour: Behaviour, request: Request) -> str | None:
     if behaviour.recover_after is not None and request.attempt > behaviour.recover_after:
         return None
+    if behaviour.faults_in and not any(text.encode() in request.raw for text in behaviour.faults_in):
+        return None
     mark = draw(behaviour, request, "fault")
     for name, share in behaviour.faults.items():
         mark -= share

@@ -1,11 +1,17 @@
-"""Every misbehaviour of a provider ends in the right class, and never as a wrong answer.
+"""The faulty provider's full matrix: whatever a call meets, its item ends in the right class, never as a wrong answer.
 
-The provider is a process of its own, its counters are the evidence; adapters, runner, store and the benchmark's server
-are the real ones, only the container is the fake runtime's.
+The real adapters call the real provider, and the real loop, store and server do the rest; only the container is a
+fake. Each fault comes in three ways: once for a share of the items, for good for a share of them, and for all calls.
 """
 
+import asyncio
 import json
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,184 +20,332 @@ import pytest
 from dep_mcp.adapters.litellm.adapter import Adapter as LiteLLM
 from dep_mcp.adapters.openai_compatible.adapter import Adapter as Direct
 from dep_mcp.containers import Image
-from dep_mcp.models import Caller, Limiter, RetryPolicy
+from dep_mcp.models import Breaker, Caller, Limiter, RetryPolicy, caller
 from dep_mcp.orchestrator import Orchestrator, Prepared
 from dep_mcp.orchestrator.catalogue import read_folder
-from dep_mcp.protocol import Limits, ModelCard, Record, ScoreReport
-from dep_mcp.protocol.errors import DepError, EvaluationPausedError, ModelCallError
+from dep_mcp.protocol import DeclaredFailure, Evaluation, Generation, Limits, ModelCard, ScoreReport, TextAnswer
+from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
 from dep_mcp.results import Store
 from dep_mcp.runner import Progress, Runner
-from dep_mcp.testing import FakeRuntime, faulty_provider, prompt_sha, toy_folder
-from tests.runner.test_runner import toy_session
+from dep_mcp.server.benchmark import Draw
+from dep_mcp.server.bundle import Bundle
+from dep_mcp.server.loading import load_benchmark
+from dep_mcp.server.session import SealedSession
+from dep_mcp.testing import FakeRuntime, FaultyProvider, prompt_sha, toy_folder
+from dep_mcp.testing.faulty_provider import FAULTS
 
 ITEMS = 24
-FAST = RetryPolicy(attempts=3, base_s=0.01, most_s=0.02)
+VICTIMS = ('"229 +', '"72 +', '"59 +', '"214 +')
+"""A few of those items, by what their prompts hold."""
+SEED = "00" * 16
+TIMEOUT_S = 0.25
+FAST = RetryPolicy(attempts=2, base_s=0.001, most_s=0.002)
+PATIENT = RetryPolicy(attempts=10**6, base_s=0.001, most_s=0.002)
+NUMBERS = count(1)
 
-RETRIED = {
-    **{str(status): status for status in (408, 429, 500, 502, 503, 504, 529)},
-    "hang": 408,
-    "cut": 502,
-    "cut_body": 502,
-    "truncated": 502,
-    "html": 502,
-    "no_choices": 502,
-    "error_in_200": 429,
-}
-"""Faults that are sent again, and the status they have; all answered in the end."""
+RIGHT = "right"
+WAITS = {"retry_after_s": 0.02}
 
-MALFORMED = {"400": 400, "422": 422}
-OUTCOMES = {
-    "413": "413",
-    "451": "451",
-    "context_length_exceeded": "413",
-    "content_policy_violation": "451",
-    "content_filter": "content_filter",
-    "null": "stop",
-    "empty": "stop",
-}
-"""The model's own doing: recorded with this finish reason and scored as what it is."""
-ANSWERED = ("no_usage", "wrong_usage", "slow_body")
-HOPELESS = {"401": 401, "403": 403, "404": 404, "402": 402, "insufficient_quota": 402}
+
+@dataclass(frozen=True)
+class Row:
+    """What a fault must lead to.
+
+    Attributes:
+        fault: Of the faulty provider.
+        once: Class of an item that meets it once.
+        always: Class of an item that always meets it; or `ends`, and with which status.
+        all: How an evaluation ends whose every call meets it; `completed` scores what `always` says.
+        behaviour: Of the provider besides.
+        litellm: Whether it is tried through LiteLLM too.
+    """
+
+    fault: str
+    once: str
+    always: str
+    all: str
+    behaviour: dict[str, Any] = field(default_factory=dict)
+    litellm: bool = False
+
+    @property
+    def name(self) -> str:
+        """Fault and behaviour."""
+        return " ".join([self.fault, *(f"{name}={value}" for name, value in self.behaviour.items())])
+
+
+def retried(fault: str, status: int, **options: Any) -> Row:
+    """A fault of the provider: retried; an item on which it persists is declared failed; a dead provider pauses."""
+    return Row(fault, RIGHT, f"failed {status}", "paused 503", **options)
+
+
+def refused(fault: str, status: int, **options: Any) -> Row:
+    """The request's own fault: its item fails at once, the evaluation where all do."""
+    return Row(fault, f"failed {status}", f"failed {status}", f"ends {status}", **options)
+
+
+def hopeless(fault: str, status: int, **options: Any) -> Row:
+    """No other call would fare better: nothing of it is recorded."""
+    return Row(fault, *[f"ends {status}"] * 3, **options)
+
+
+def outcome(fault: str, finish: str, **options: Any) -> Row:
+    """The model's own doing: recorded and scored as what it is, empty, and sent once."""
+    return Row(fault, f"empty {finish}", f"empty {finish}", "completed", **options)
+
+
+def waited(**options: Any) -> Row:
+    """Refused for its rate: waited for, attempts untouched; after an hour without end the evaluation pauses."""
+    behaviour = {"retry_after_s": 0.02} | options.pop("behaviour", {})
+    return Row(options.pop("fault", "429"), RIGHT, "ends 429", "ends 429", behaviour=behaviour, **options)
+
+
+def answered(fault: str, **options: Any) -> Row:
+    """An answer, however odd what surrounds it."""
+    return Row(fault, RIGHT, RIGHT, "completed", **options)
+
+
+ROWS = (
+    refused("400", 400, litellm=True),
+    hopeless("401", 401),
+    hopeless("402", 402),
+    hopeless("403", 403, litellm=True),
+    hopeless("404", 404),
+    retried("408", 408),
+    outcome("413", "413", litellm=True),
+    refused("418", 400),
+    refused("422", 422),
+    waited(behaviour={"retry_after": "none"}),
+    waited(behaviour={"retry_after": "seconds"}, litellm=True),
+    waited(behaviour={"retry_after": "ms"}),
+    waited(behaviour={"retry_after": "date"}),
+    waited(behaviour={"retry_after": "none", "ratelimit_headers": True}),
+    outcome("451", "451", litellm=True),
+    retried("500", 500, litellm=True),
+    retried("502", 502),
+    retried("503", 503),
+    retried("504", 504),
+    retried("520", 500),
+    retried("529", 529, litellm=True),
+    hopeless("insufficient_quota", 402, litellm=True),
+    outcome("context_length_exceeded", "413", litellm=True),
+    outcome("content_policy_violation", "451"),
+    retried("hang", 408, litellm=True),
+    retried("cut", 502, litellm=True),
+    retried("cut_body", 502),
+    retried("truncated", 502),
+    retried("html", 502, litellm=True),
+    retried("no_choices", 502, litellm=True),
+    outcome("null", "stop", litellm=True),
+    outcome("empty", "stop"),
+    Row("content_filter", "right content_filter", "right content_filter", "completed", litellm=True),
+    answered("no_usage"),
+    answered("wrong_usage"),
+    waited(fault="error_in_200", behaviour={"error_code": 429}, litellm=True),
+    retried("error_in_200", 500, behaviour={"error_code": 500}),
+    outcome("error_in_200", "413", behaviour={"error_code": "context_length_exceeded"}),
+    answered("slow_body", behaviour={"slow_body_s": 0.05}, litellm=True),
+    retried("slow_body", 408, behaviour={"slow_body_s": 30}),
+)
+
+
+@pytest.fixture(scope="module")
+def provider(tmp_path_factory: pytest.TempPathFactory) -> Generator[FaultyProvider]:
+    """One process for the whole matrix."""
+    answers = tmp_path_factory.mktemp("faults") / "answers.json"
+    known = {prompt_sha([f"{number} + 1 ="]): f"target-{number + 1}" for number in range(300)}
+    answers.write_text(json.dumps(known))
+    command = [sys.executable, "-m", "dep_mcp.testing", "--behaviour", json.dumps({"answers": str(answers)})]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        yield FaultyProvider(json.loads(process.stdout.readline())["port"])
+        process.terminate()
 
 
 @dataclass
 class Ended:
-    """What one evaluation came to."""
+    """How an evaluation ended: the classes of its items, its report or its error, and what it cost in requests."""
 
+    classes: Counter[str]
     report: ScoreReport | None
-    error: DepError | None
-    records: list[Record]
-    counters: dict[str, Any]
-    faults: dict[int, int]
+    error: str | None
+    requests: int
 
 
-async def evaluate(folder: Path, kind: str, *, items: int = ITEMS, timeout_s: float = 0.5, **behaviour: Any) -> Ended:
-    answers = folder / "answers.json"
-    answers.write_text(
-        json.dumps({prompt_sha([f"{n} + 1 ="]): f"target-{n + 1}" for n in range(300)}), encoding="utf-8"
-    )
-    model = {"direct": "faulty", "litellm": "openai/faulty"}[kind]
-    async with faulty_provider(answers=str(answers), retry_after_s=0.01, slow_body_s=0.1, **behaviour) as provider:
-        card = ModelCard(name="m", adapter=kind, model=model, api_base=provider.api_base)
-        progress = Progress()
+class Bench:
+    """Evaluations of one model on the toy benchmark.
 
-        def on_fault(status: int, _detail: str) -> None:
-            progress.faults[status] = progress.faults.get(status, 0) + 1
+    Args:
+        store: Open.
+        provider: Whose behaviour changes between them.
+        kind: Of the adapter.
+    """
 
-        async with (
-            Store.open(folder / "store.sqlite") as store,
-            (Direct if kind == "direct" else LiteLLM)(card, api_key="k") as adapter,
-        ):
-            orchestrator = Orchestrator(FakeRuntime(toy_session), store, owner="me", dead=lambda _owner: False)
-            image = Image(tag="toy", digest="sha256:" + "0" * 64)
-            prepared = Prepared(benchmark=read_folder(toy_folder()), task=None, image=image)
-            evaluation = await orchestrator.create(prepared, card, limit=items)
-            flow = Limiter(Limits(concurrency=4)).flow()
-            caller = Caller(adapter=adapter, flow=flow, timeout_s=timeout_s, policy=FAST, on_fault=on_fault)
-            report, error = None, None
-            async with await orchestrator.endpoint(evaluation, lambda _event, _text: None) as endpoint:
-                runner = Runner(evaluation, endpoint=endpoint, journal=store, caller=caller, progress=progress)
-                try:
-                    report = await runner.run()
-                except DepError as raised:
-                    error = raised
-            records = [record async for page in store.journal(evaluation.evaluation_id) for record in page]
-            return Ended(report, error, records, await provider.counters(), progress.faults)
+    def __init__(self, store: Store, provider: FaultyProvider, kind: str) -> None:
+        self.store, self.provider = store, provider
+        self.calling: dict[str, Any] = {"policy": FAST}
+        name, model = {"direct": ("openai_compatible", "faulty"), "litellm": ("litellm", "openai/faulty")}[kind]
+        limits = Limits(concurrency=8, timeout_s=TIMEOUT_S)
+        self.card = ModelCard(name="faulty", adapter=name, model=model, api_base=provider.api_base, limits=limits)
+        self.adapter = (Direct if kind == "direct" else LiteLLM)(self.card, api_key="sk")
+        self.orchestrator = Orchestrator(FakeRuntime(_session), store, owner="me", dead=lambda _owner: False)
 
+    async def create(self) -> Evaluation:
+        prepared = Prepared(
+            benchmark=read_folder(toy_folder()), task=None, image=Image(tag="toy", digest="sha256:" + "0" * 64)
+        )
+        new = Generation(seed=next(NUMBERS))  # requests that the provider has not seen
+        return await self.orchestrator.create(prepared, self.card, limit=ITEMS, seed=SEED, generation=new)
 
-both = pytest.mark.parametrize("kind", ["direct", "litellm"])
+    async def run(self, evaluation: Evaluation, row: Row | None = None, **behaviour: Any) -> Ended:
+        """Run it while the provider answers with a row's fault."""
+        faults = {} if row is None else {row.fault: 1.0}
+        normal = {"faults_in": (), "recover_after": None}
+        await self.provider.behave(faults=faults, **normal | ({} if row is None else row.behaviour) | behaviour)
+        before, report, error = await self.provider.counters(), None, None
+        flow = Limiter(self.card.limits).flow()
+        caller = Caller(adapter=self.adapter, flow=flow, timeout_s=TIMEOUT_S, **self.calling)
+        async with await self.orchestrator.endpoint(evaluation, lambda _event, _text: None) as endpoint:
+            runner = Runner(evaluation, endpoint=endpoint, journal=self.store, caller=caller, progress=Progress())
+            try:
+                report = await runner.run()
+            except EvaluationPausedError:
+                error = "paused 503"
+            except ModelCallError as raised:
+                error = f"ends {raised.status}"
+        after = await self.provider.counters()
+        classes = await self._classes(evaluation)
+        requests = after["requests"] - before["requests"]
+        return Ended(classes, report, error, requests)
 
-
-@both
-@pytest.mark.parametrize("fault", RETRIED)
-async def test_what_passes_is_sent_again_and_answered(tmp_path: Path, kind: str, fault: str) -> None:
-    """A third of the first calls meet it: everything is answered, once, and right."""
-    ended = await evaluate(tmp_path, kind, faults={fault: 0.34}, recover_after=1)
-    assert ended.report is not None, ended.error
-    assert (ended.report.overall.value, ended.report.counts.scored, ended.report.counts.failed) == (1.0, ITEMS, 0)
-    assert ended.faults.keys() == {RETRIED[fault]}
-    assert ended.counters["answered"] == ITEMS
-    assert ended.counters["answered_twice"] == 0
-    assert ended.counters["requests"] == ITEMS + sum(ended.faults.values())
-
-
-@pytest.mark.parametrize("fault", [fault for fault, status in RETRIED.items() if status != 429])
-async def test_what_stays_pauses_and_nothing_is_scored(tmp_path: Path, fault: str) -> None:
-    """A provider that is down isn't a model that is wrong: no answer, no failure is recorded."""
-    ended = await evaluate(tmp_path, "direct", faults={fault: 1.0}, timeout_s=0.1)
-    assert isinstance(ended.error, EvaluationPausedError)
-    assert ended.records == []
+    async def _classes(self, evaluation: Evaluation) -> Counter[str]:
+        found: Counter[str] = Counter()
+        async for page in self.store.journal(evaluation.evaluation_id):
+            found.update(_class(record.submission.item_id, record.submission.answer) for record in page)
+        return found
 
 
-@both
-@pytest.mark.parametrize("fault", MALFORMED)
-async def test_a_malformed_request_fails_its_item_without_another_call(tmp_path: Path, kind: str, fault: str) -> None:
-    """Reported apart: the score is over the rest, with both bounds."""
-    ended = await evaluate(tmp_path, kind, faults={fault: 0.3})
+def _session() -> SealedSession:
+    benchmark = load_benchmark(toy_folder())
+    bundle = Bundle.build(benchmark.items(Draw()))
+    return SealedSession(benchmark, digest=bundle.digest, bundle=bundle)
+
+
+def _class(item_id: str, answer: object) -> str:
+    if isinstance(answer, DeclaredFailure):
+        return f"failed {answer.status}"
+    assert isinstance(answer, TextAnswer)
+    right = f"target-{int(item_id.removeprefix('toy-')) + 1}"
+    what = {right: "right", "": "empty"}.get(answer.text, "WRONG")
+    return what if (what, answer.finish_reason) == ("right", "stop") else f"{what} {answer.finish_reason}"
+
+
+def _check_completed(ended: Ended, expected: str, share: int) -> None:
+    """All items are accounted for, and only what the model itself left empty costs points."""
+    assert ended.error is None
     assert ended.report is not None
-    failed = ended.report.counts.failed
-    assert 0 < failed < ITEMS
-    assert (ended.report.overall.value, ended.report.upper) == (1.0, 1.0)
-    assert ended.report.ranked == pytest.approx(1 - failed / ITEMS)
-    assert ended.counters["requests"] == ITEMS
-    statuses = {
-        record.submission.answer.status for record in ended.records if record.submission.answer.kind == "failure"
-    }
-    assert statuses == {MALFORMED[fault]}
+    assert ended.classes == Counter({RIGHT: ITEMS - share}) + Counter({expected: share})
+    failed = ended.classes[expected] if expected.startswith("failed") else 0
+    empty = ended.classes[expected] if expected.startswith("empty") else 0
+    counts, overall = ended.report.counts, ended.report.overall
+    assert (counts.failed, counts.scored) == (failed, ITEMS - failed)
+    assert overall.value == pytest.approx((ITEMS - failed - empty) / (ITEMS - failed))
 
 
-@both
-@pytest.mark.parametrize("fault", OUTCOMES)
-async def test_the_models_own_doing_is_recorded_as_what_it_is(tmp_path: Path, kind: str, fault: str) -> None:
-    """Sent once, an outcome with its finish reason; the provider's answer to the others is right."""
-    ended = await evaluate(tmp_path, kind, faults={fault: 0.3})
-    assert ended.report is not None, ended.error
-    assert ended.report.counts.failed == 0
-    assert ended.counters["requests"] == ITEMS
-    other = [r.submission.answer for r in ended.records if r.submission.answer.kind == "text"]
-    odd = [answer for answer in other if not answer.text or answer.finish_reason == "content_filter"]
-    assert odd
-    assert {answer.finish_reason for answer in odd} == {OUTCOMES[fault]}
-    assert ended.report.overall.value == pytest.approx(1 - sum(not answer.text for answer in odd) / ITEMS)
+async def _check_ended(bench: Bench, evaluation: Evaluation, ended: Ended, expected: str) -> None:
+    """Nothing of the fault was recorded as an answer, and once the provider is well again all is answered right."""
+    assert ended.error == expected
+    assert all(name == RIGHT or name.startswith("failed") for name in ended.classes), ended.classes
+    if expected not in ("ends 400", "ends 422"):
+        assert set(ended.classes) <= {RIGHT}
+    resumed = await bench.run(evaluation)
+    assert resumed.classes == {RIGHT: ITEMS}
+    assert resumed.report is not None
+    assert (resumed.report.overall.value, resumed.report.counts.failed) == (1.0, 0)
+    assert resumed.requests == ITEMS - ended.classes[RIGHT]
 
 
-@both
-@pytest.mark.parametrize("fault", ANSWERED)
-async def test_an_answer_is_an_answer_however_odd_its_wrapping(tmp_path: Path, kind: str, fault: str) -> None:
-    """Usage that is missing or absurd is unknown, not 0; a slow body is waited for."""
-    ended = await evaluate(tmp_path, kind, faults={fault: 1.0}, timeout_s=5)
-    assert ended.report is not None, ended.error
-    assert ended.report.overall.value == 1.0
-    if (kind, fault) != ("litellm", "wrong_usage"):  # the library raises at counts that are no numbers: sent again
-        assert ended.counters["requests"] == ITEMS
-    for record in ended.records:
-        counts = (record.usage.prompt_tokens, record.usage.completion_tokens)
-        assert all(count is None or count >= 0 for count in counts)
-        if fault == "no_usage":
-            assert counts == (None, None)
+async def _evaluated(bench: Bench, row: Row, expected: str, share: int, **behaviour: Any) -> None:
+    evaluation = await bench.create()
+    chosen = {"faults_in": VICTIMS} if share < ITEMS else {}
+    ended = await bench.run(evaluation, row, **chosen, **behaviour)
+    assert "WRONG" not in str(ended.classes)
+    if expected.startswith(("ends", "paused")):
+        await _check_ended(bench, evaluation, ended, expected)
+    else:
+        _check_completed(ended, expected, share)
+        if expected.startswith("empty"):
+            assert ended.requests == ITEMS  # an outcome is never sent again
 
 
-@both
-@pytest.mark.parametrize("fault", HOPELESS)
-async def test_what_no_call_can_better_ends_it_after_the_calls_in_flight(tmp_path: Path, kind: str, fault: str) -> None:
-    """Nothing is recorded of them; what was answered stays."""
-    ended = await evaluate(tmp_path, kind, faults={fault: 1.0})
-    assert isinstance(ended.error, ModelCallError)
-    assert ended.error.status == HOPELESS[fault]
-    assert ended.counters["requests"] <= 4
-    assert ended.records == []
+def _tried() -> list[Any]:
+    return [
+        pytest.param(kind, row, id=f"{kind}-{row.name}")
+        for kind in ("direct", "litellm")
+        for row in ROWS
+        if kind == "direct" or row.litellm
+    ]
 
 
-@pytest.mark.parametrize(
-    "behaviour",
-    [{"retry_after": "seconds"}, {"retry_after": "ms"}, {"retry_after": "date"}, {"retry_after": "none"},
-     {"retry_after": "none", "ratelimit_headers": True}],
-    ids=str,
-)  # fmt: skip
-async def test_a_limit_costs_no_attempt_however_it_is_told(tmp_path: Path, behaviour: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("kind", "row"), _tried())
+async def test_every_fault_ends_in_its_class(
+    tmp_path: Path, provider: FaultyProvider, monkeypatch: pytest.MonkeyPatch, kind: str, row: Row
+) -> None:
+    """Once for some items, for good for some, and for all calls; never as a wrong answer."""
+    monkeypatch.setattr(caller, "RATE_LIMIT_PATIENCE_S", 0.15)
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        bench = Bench(store, provider, kind)
+        async with bench.adapter:
+            await _evaluated(bench, row, row.once, len(VICTIMS), recover_after=1)
+            await _evaluated(bench, row, row.always, len(VICTIMS))
+            await _evaluated(bench, row, row.always if row.all == "completed" else row.all, ITEMS)
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.fault == "429"], ids=lambda row: row.name)
+async def test_a_limit_costs_no_attempt_however_it_is_told(tmp_path: Path, provider: FaultyProvider, row: Row) -> None:
     """More refusals than an item has attempts, in each dialect."""
-    ended = await evaluate(tmp_path, "direct", items=4, faults={"429": 1.0}, recover_after=4, **behaviour)
-    assert ended.report is not None, ended.error
-    assert (ended.report.overall.value, ended.report.counts.failed) == (1.0, 0)
-    assert ended.faults == {429: 16}
-    assert {record.attempts for record in ended.records} == {1}
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        bench = Bench(store, provider, "direct")
+        async with bench.adapter:
+            evaluation = await bench.create()
+            ended = await bench.run(evaluation, row, faults_in=VICTIMS, recover_after=FAST.attempts + 2)
+            _check_completed(ended, RIGHT, 0)
+            assert ended.requests == ITEMS + len(VICTIMS) * (FAST.attempts + 2)
+            attempts = {r.attempts async for page in store.journal(evaluation.evaluation_id) for r in page}
+    assert attempts == {1}
+
+
+async def test_litellm_loses_some_replies_with_wrong_counts_but_scores_none_wrong(
+    tmp_path: Path, provider: FaultyProvider
+) -> None:
+    """The library can't read a reply whose counts are no numbers: its item is a failure, as the reply is malformed."""
+    row = answered("wrong_usage")
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        bench = Bench(store, provider, "litellm")
+        async with bench.adapter:
+            await _evaluated(bench, row, row.once, len(VICTIMS), recover_after=1)
+            ended = await bench.run(await bench.create(), row, faults_in=VICTIMS)
+    assert set(ended.classes) <= {RIGHT, "failed 502"}
+    assert ended.classes.total() == ITEMS
+    assert ended.report is not None
+    assert ended.report.overall.value == 1.0
+
+
+async def test_an_endpoint_that_only_hangs_pauses_before_attempts_run_out(
+    tmp_path: Path, provider: FaultyProvider
+) -> None:
+    """Each call that hangs halves how many are sent at once: the attempts of five items could take an hour."""
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        bench = Bench(store, provider, "direct")
+        async with bench.adapter, asyncio.timeout(20):
+            evaluation = await bench.create()
+            bench.calling = {"policy": PATIENT, "breaker": Breaker(calls=20, seconds=0.5)}
+            ended = await bench.run(evaluation, retried("hang", 408))
+            assert 20 <= ended.requests <= 28
+            await _check_ended(bench, evaluation, ended, "paused 503")
+
+
+def test_the_matrix_is_full() -> None:
+    """A fault that the provider learns needs a row here."""
+    assert {row.fault for row in ROWS} >= FAULTS
+    named = {400, 401, 402, 403, 404, 408, 413, 422, 429, 451, 500, 502, 503, 504, 529}
+    assert {row.fault for row in ROWS} >= {str(status) for status in named}

@@ -53,6 +53,12 @@ async def test_every_attempt_is_drawn_anew_until_the_body_recovers() -> None:
         assert [(await ask(provider, "x"))[0] for _ in range(3)] == ["503", "503", "200"]
 
 
+async def test_faults_can_be_kept_to_some_requests() -> None:
+    """So that an item can be broken for good while the others are answered."""
+    async with faulty_provider(faults={"503": 1.0}, faults_in=("bad", "worse")) as provider:
+        assert [(await ask(provider, text))[0] for text in ("a bad one", "good", "worse")] == ["503", "200", "503"]
+
+
 async def test_counters_tell_a_second_request_from_a_second_answer() -> None:
     """An answer paid twice is what resume tests look for."""
     async with faulty_provider(recover_after=1, faults={"500": 1.0}) as provider:
