@@ -18,7 +18,7 @@ from dep_mcp.adapters.litellm.errors import translate
 from dep_mcp.adapters.litellm.wire import Call, Check
 from dep_mcp.adapters.outcome import BY_CODE, apart, outcome
 from dep_mcp.models import Completion
-from dep_mcp.models.allowance import Allowance, allowance, tells
+from dep_mcp.models.allowance import Allowance, allowance
 from dep_mcp.protocol import Item, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
@@ -137,4 +137,4 @@ def _count(value: object) -> int | None:
 def _allowance(reply: Any) -> Allowance | None:  # noqa: ANN401 (the library's)
     told = reply._hidden_params.get("additional_headers") or {}  # noqa: SLF001 (where the library documents it)
     headers = {str(name).lower().removeprefix("llm_provider-"): str(value) for name, value in told.items()}
-    return allowance(headers) if tells(headers) else None
+    return allowance(headers)

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from dep_mcp.adapters.openai_compatible import replies
 from dep_mcp.adapters.outcome import apart, outcome
 from dep_mcp.models import Completion
-from dep_mcp.models.allowance import Allowance, allowance, tells
+from dep_mcp.models.allowance import Allowance, allowance
 from dep_mcp.protocol import ChoiceAnswer, Generation, Item, Message, ModelCard, RequestKind, TextAnswer, Usage
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
@@ -185,8 +185,7 @@ class Adapter:
                 allow_redirects=False,
             ) as response:
                 payload = await response.read()
-                if tells(response.headers):
-                    self._allowance = allowance(response.headers)
+                self._allowance = allowance(response.headers)
                 return replies.parse(response.status, response.headers, payload)
         except TimeoutError:
             msg = f"{self._base} didn't answer within {timeout_s:.0f} s"

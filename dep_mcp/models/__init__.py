@@ -1,5 +1,6 @@
 """Models: the adapter port, the status policy, adaptive concurrency, cards and their discovery."""
 
+from dep_mcp.models.allowance import Allowance
 from dep_mcp.models.breaker import Breaker
 from dep_mcp.models.cache import CachedAdapter
 from dep_mcp.models.caller import Called, Caller, RetryPolicy
@@ -9,6 +10,7 @@ from dep_mcp.models.limiter import Flow, Limiter
 from dep_mcp.models.port import Completion, ModelAdapter
 
 __all__ = [
+    "Allowance",
     "Breaker",
     "CachedAdapter",
     "Called",

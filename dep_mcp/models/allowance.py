@@ -1,64 +1,94 @@
-"""What a provider's headers tell of its limits: how many requests and tokens a minute it allows."""
+"""What a provider's headers say of its limits: how fast they fill, how much they hold, and what is left."""
 
-import re
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dep_mcp.models.retry_after import seconds
-from dep_mcp.protocol import WireModel
+from dep_mcp.models.retry_after import number, seconds
+
+_LONGEST_S = 7 * 86_400.0
+"""No limit takes longer to fill: what says so is a point in time, or nonsense."""
 
 
-class Allowance(WireModel):
-    """An upper bound, as a provider states it; what it really bears is found out all the same."""
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """One limit, as a token bucket.
 
-    requests_per_minute: float | None = None
-    """`None` where it doesn't say."""
-    tokens_per_minute: float | None = None
-    """`None` where it doesn't say."""
+    Attributes:
+        per_s: How fast it fills.
+        limit: What it holds.
+        left: What was in it when the answer left.
+    """
+
+    per_s: float
+    limit: float
+    left: float
 
 
-def tells(headers: Mapping[str, str]) -> bool:
-    """Whether there is anything to read, as cheaply as that can be told."""
-    return "x-ratelimit-limit-requests" in headers or "anthropic-ratelimit-requests-limit" in headers
+@dataclass(frozen=True, kw_only=True)
+class Allowance:
+    """What the headers of an answer say; `None` where they say nothing that can be understood.
+
+    Attributes:
+        requests: Of calls.
+        tokens: Of tokens, of prompts and answers together.
+    """
+
+    requests: Quota | None = None
+    tokens: Quota | None = None
+
+    @property
+    def requests_per_s(self) -> float | None:
+        """How fast calls are allowed anew."""
+        return None if self.requests is None else self.requests.per_s
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """How fast tokens are allowed anew."""
+        return None if self.tokens is None else self.tokens.per_s
 
 
-def allowance(headers: Mapping[str, str], *, now: datetime | None = None) -> Allowance:
-    """Read the headers.
+def allowance(headers: Mapping[str, str], *, now: datetime | None = None) -> Allowance | None:
+    """The allowance that headers tell of, in OpenAI's dialect or in Anthropic's.
 
-    OpenAI's names (`x-ratelimit-limit-requests`, which others have taken over) and Anthropic's
-    (`anthropic-ratelimit-requests-limit`, with RFC 3339 dates). Where a bucket refills steadily, what was used comes
-    back until the reset; where a window ends, what remains may be used until then. Nobody says which of them it is, so
-    the faster one is the bound.
+    `x-ratelimit-{limit,remaining,reset}-{requests,tokens}`, resets as `6m0s`, `20ms` or seconds;
+    `anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`, resets as RFC 3339 dates. Both resets say when
+    all of the limit is there again, so it fills with what is missing by then.
 
     Args:
-        headers: With lower-case names, or a mapping that doesn't care.
+        headers: With names in lower case, or a mapping that doesn't mind.
         now: For dates; default the present.
     """
-    now = now or datetime.now(UTC)
-    requests, tokens = (_per_minute(headers, what, now) for what in ("requests", "tokens"))
-    return Allowance(requests_per_minute=requests, tokens_per_minute=tokens)
+    if not (
+        "x-ratelimit-limit-requests" in headers
+        or "x-ratelimit-limit-tokens" in headers
+        or "anthropic-ratelimit-requests-limit" in headers
+        or "anthropic-ratelimit-tokens-limit" in headers
+    ):
+        return None  # most endpoints; the rest would cost ten times that
+    found = Allowance(requests=_quota(headers, "requests", now), tokens=_quota(headers, "tokens", now))
+    return None if found.requests is None and found.tokens is None else found
 
 
-def _per_minute(headers: Mapping[str, str], what: str, now: datetime) -> float | None:
-    values = {}
-    for part in ("limit", "remaining", "reset"):
-        names = (f"x-ratelimit-{part}-{what}", f"anthropic-ratelimit-{what}-{part}")
-        values[part] = next((headers[name].strip() for name in names if name in headers), "")
-    limit, remaining = _number(values["limit"]), _number(values["remaining"])
-    reset_s = seconds(values["reset"], now)
-    if reset_s is None:
-        reset_s = _seconds_until(values["reset"], now)
-    if limit is None or remaining is None or reset_s is None or reset_s <= 0 or remaining > limit:
+def _quota(headers: Mapping[str, str], of: str, now: datetime | None) -> Quota | None:
+    names = [f"x-ratelimit-{part}-{of}" for part in ("limit", "remaining", "reset")]
+    if names[0] not in headers:
+        names = [f"anthropic-ratelimit-{of}-{part}" for part in ("limit", "remaining", "reset")]
+    limit, left = (number(headers.get(name, "").strip(), 1.0) for name in names[:2])
+    reset_s = _reset_s(headers.get(names[2], "").strip(), now or datetime.now(UTC))
+    if limit is None or left is None or reset_s is None or not math.isfinite(limit):
         return None
-    return 60 * max(1.0, limit - remaining, remaining) / reset_s
+    if left >= limit or not 0 < reset_s <= _LONGEST_S:
+        return None
+    return Quota(per_s=(limit - left) / reset_s, limit=limit, left=left)
 
 
-def _number(text: str) -> float | None:
-    return float(text) if re.fullmatch(r"\d{1,15}(\.\d+)?", text) else None
-
-
-def _seconds_until(text: str, now: datetime) -> float | None:
+def _reset_s(text: str, now: datetime) -> float | None:
     try:
-        return (datetime.fromisoformat(text) - now).total_seconds()
-    except (ValueError, TypeError):  # no date, or one without a zone
+        date = datetime.fromisoformat(text) if "T" in text else None
+    except ValueError:
         return None
+    if date is None:
+        return seconds(text, now)
+    return (date.replace(tzinfo=date.tzinfo or UTC) - now).total_seconds()

@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from dep_mcp.models.allowance import Allowance
+from dep_mcp.models.allowance import Allowance, Quota
 from dep_mcp.models.control import Control, Ticket
 from dep_mcp.protocol import Limits
 
@@ -20,6 +20,8 @@ _LONG_WAIT_S = 5.0
 _ROW = 3
 """After so many refusals in a row that ask for a long wait, the whole endpoint waits."""
 _MOST_WAIT_S = 60.0
+_CHANGED = 0.1
+"""Share by which a rate that a provider tells must differ to be another one: it is made of round numbers."""
 
 
 class Bucket:
@@ -31,10 +33,10 @@ class Bucket:
     """
 
     def __init__(self, per_minute: float, *, burst_s: float) -> None:
-        self.per_minute = per_minute
         self._per_s = per_minute / 60
         self._most = max(1.0, self._per_s * burst_s)
         self._level, self._at = self._most, -math.inf
+        self._least = -math.inf
 
     def wait_s(self, now: float) -> float:
         """Seconds until there is anything in it."""
@@ -43,7 +45,25 @@ class Bucket:
 
     def take(self, amount: float) -> None:
         """Take out, or with a negative amount give back; it may fall below zero, and is waited for then."""
-        self._level = min(self._most, self._level - amount)
+        self._level = max(self._least, min(self._most, self._level - amount))
+
+    def mirror(self, quota: Quota, each: float, flying: int, now: float) -> None:
+        """Hold what the provider says that its own holds, from now on.
+
+        Args:
+            quota: Its word, of a moment ago. That others use it up too is seen in what is left.
+            each: What a call takes out.
+            flying: Calls in flight, of which it may not know yet.
+            now: Seconds.
+        """
+        self.wait_s(now)
+        if abs(quota.per_s - self._per_s) > _CHANGED * self._per_s:
+            self._per_s = quota.per_s
+        self._most = max(1.0, quota.limit)
+        self._least = -_MOST_WAIT_S * self._per_s  # a wrong word is waited for this long, and then corrected
+        if self._level > quota.left + each:  # less is the time that the answer took
+            self._level = quota.left
+        self._level = max(self._least, quota.left - flying * each, self._level)
 
 
 class Flow:
@@ -142,8 +162,7 @@ class Limiter:
         requests, tokens = limits.requests_per_minute, limits.tokens_per_minute
         self._requests = None if requests is None else Bucket(requests, burst_s=1.0)
         self._tokens = None if tokens is None else Bucket(tokens, burst_s=10.0)
-        self._stated_requests, self._stated_tokens = requests is not None, tokens is not None
-        self._learnt: Allowance | None = None
+        self._stated = (requests is not None, tokens is not None)
         self._mean_tokens = 0.0
         self._clock = clock
         self._flows: list[Flow] = []
@@ -216,14 +235,15 @@ class Limiter:
         self.pump()
 
     def learn(self, allowance: Allowance) -> None:
-        """Keep to what the provider states, unless the card states something itself."""
-        if allowance is self._learnt:
-            return
-        self._learnt = allowance
-        if not self._stated_requests:
-            self._requests = _bucket(allowance.requests_per_minute, self._requests, 1.0)
-        if not self._stated_tokens:
-            self._tokens = _bucket(allowance.tokens_per_minute, self._tokens, 10.0)
+        """Keep to what the provider says of its limits, where the card states none."""
+        now, flying = self._clock(), self._control.in_flight
+        requests, tokens = allowance.requests, allowance.tokens
+        if requests is not None and not self._stated[0]:
+            self._requests = self._requests or _like(requests)
+            self._requests.mirror(requests, 1, flying, now)
+        if tokens is not None and not self._stated[1]:
+            self._tokens = self._tokens or _like(tokens)
+            self._tokens.mirror(tokens, self._mean_tokens, flying, now)
 
     def refused(self, ticket: Ticket, retry_after_s: float | None) -> None:
         """See `Flow`."""
@@ -270,10 +290,5 @@ def _in_flight(flow: Flow) -> int:
     return flow.in_flight
 
 
-def _bucket(per_minute: float | None, before: Bucket | None, burst_s: float) -> Bucket | None:
-    """A bucket of this speed: the one before, unless it differs by more than a tenth."""
-    if per_minute is None:
-        return before
-    if before is not None and abs(before.per_minute - per_minute) <= 0.1 * before.per_minute:
-        return before
-    return Bucket(per_minute, burst_s=burst_s)
+def _like(quota: Quota) -> Bucket:
+    return Bucket(60 * quota.per_s, burst_s=quota.limit / quota.per_s)

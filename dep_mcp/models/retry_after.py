@@ -23,7 +23,7 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) ->
         now: For a date; default the present.
     """
     lower = {name.lower(): value.strip() for name, value in headers.items()}
-    found = [_number(lower["retry-after-ms"], 0.001)] if "retry-after-ms" in lower else []
+    found = [number(lower["retry-after-ms"], 0.001)] if "retry-after-ms" in lower else []
     if not any(value is not None for value in found) and "retry-after" in lower:
         found = [seconds(lower["retry-after"], now or datetime.now(UTC))]
     if not any(value is not None for value in found):
@@ -32,15 +32,16 @@ def retry_after_s(headers: Mapping[str, str], *, now: datetime | None = None) ->
     return min(MOST_S, max(0.0, *known, 0.0)) if known else None
 
 
-def _number(text: str, unit_s: float) -> float | None:
-    return float(text) * unit_s if re.fullmatch(r"\d+(\.\d+)?", text) else None
+def number(text: str, unit: float) -> float | None:
+    """A number in some unit; `None` if it is none, or below zero."""
+    return float(text) * unit if re.fullmatch(r"\d+(\.\d+)?", text) else None
 
 
 def seconds(text: str, now: datetime) -> float | None:
-    """A span of time in a header: seconds, `6m0s`, or until an HTTP date; `None` where it is none of them."""
-    number = _number(text, 1.0)
-    if number is not None:
-        return number
+    """Seconds given as a number, as a span (`6m0s`, `20ms`), or as an HTTP date."""
+    plain = number(text, 1.0)
+    if plain is not None:
+        return plain
     spans = _SPAN.findall(text)
     if spans and "".join(value + unit for value, unit in spans) == text:
         return sum(float(value) * _UNITS_S[unit] for value, unit in spans)

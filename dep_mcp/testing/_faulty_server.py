@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import time
 from typing import Any
 
@@ -110,12 +109,13 @@ class Provider:
         request.body.update(body)
         reply = decide(behaviour, request, self._answers)
         if behaviour.ratelimit_headers:
-            used = behaviour.burst - self._tokens
-            reset_s = behaviour.retry_after_s if behaviour.rate_per_s is None else used / behaviour.rate_per_s
+            left = max(0, int(self._tokens))
+            rate = behaviour.rate_per_s
+            reset_s = behaviour.retry_after_s if rate is None else (int(behaviour.burst) - left) / rate
             reply.headers.update({
                 "x-ratelimit-limit-requests": str(int(behaviour.burst)),
-                "x-ratelimit-remaining-requests": str(max(0, int(self._tokens))),
-                "x-ratelimit-reset-requests": f"{max(1, math.ceil(1000 * reset_s))}ms",
+                "x-ratelimit-remaining-requests": str(left),
+                "x-ratelimit-reset-requests": f"{reset_s * 1000:.3f}ms",
             })  # fmt: skip
         return reply
 
