@@ -22,7 +22,7 @@ BY_CODE: Mapping[str, int] = {
 }
 """What codes without a number mean, in errors inside a reply of 200, whose status says nothing."""
 
-_CLOSE = "</think>"
+_OPEN, _CLOSE = "<think>", "</think>"
 _PROMPT_WINDOW = 16
 _KEY_WINDOW = 8
 
@@ -30,12 +30,14 @@ _KEY_WINDOW = 8
 def apart(text: str, *, tags: bool) -> tuple[str, str | None]:
     """An answer and the reasoning it begins with, between `<think>` and `</think>`, where a card says that it does.
 
-    A template may have given the model the opening tag, so that only the closing one is in its text.
+    A template may have given the model the opening tag, so that only the closing one is in its text. A thought that was
+    cut before its end is no answer.
     """
-    if not tags or _CLOSE not in text:
+    thought, closed, answer = text.partition(_CLOSE)
+    begun = thought.lstrip().startswith(_OPEN)
+    if not tags or not (closed or begun):
         return text, None
-    thought, _, answer = text.partition(_CLOSE)
-    return answer.lstrip("\n"), thought.strip().removeprefix("<think>").strip()
+    return answer.lstrip("\n"), thought.strip().removeprefix(_OPEN).strip()
 
 
 def outcome(

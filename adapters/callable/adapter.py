@@ -1,41 +1,53 @@
-"""Calls a Python function: `-m callable:path/to/file.py:function`, or `callable:package.module:function`.
+"""Calls a Python function: `-m callable:path/to/file.py:function` or `-m callable:package.module:function`.
 
-It takes `(messages, generation)`, a list of `{"role", "content"}` and a dictionary of settings, and returns the text,
-or a dictionary as a command prints it (see the adapter `command`). A coroutine is awaited; any other function runs in a
-thread, several at once. The function is yours and runs in this process: benchmarks never do.
+    def answer(messages: list[dict], generation: dict) -> str: ...
+
+It may be async; if it isn't, each call has a thread. It gives back text, or a dict with `text`, or with
+`log_likelihoods` and `token_counts`, and maybe `finish_reason`, `usage`, `reasoning`, `model`, `cost_usd`. For an item
+with options it is called with a third argument, `options=[...]`. What it raises is 500; a `ModelCallError` of
+`dep_mcp.protocol.errors` has the status it says, and a `TimeoutError` is 408.
 """
 
 import asyncio
+import hashlib
 import importlib
 import importlib.util
 import inspect
+import sys
+import threading
 import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from difflib import get_close_matches
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
+from dep_mcp.adapters import own_reply
 from dep_mcp.adapters.outcome import outcome
-from dep_mcp.adapters.said import completion, request
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Generation, Item, ModelCard
-from dep_mcp.protocol.errors import ModelCallError, UsageError
+from dep_mcp.protocol.errors import ModelCallError
+
+Function = Callable[..., Any]
 
 
 class Adapter:
     """One function.
 
     Args:
-        card: Its `model` is `file.py:function` or `module:function`.
-        api_key: Not used.
+        card: Its `model` is `path/to/file.py:function` or `package.module:function`.
+        api_key: Not used: the function has the environment.
     """
 
     def __init__(self, card: ModelCard, *, api_key: str | None) -> None:
         del api_key
         self._where, _, self._name = card.model.rpartition(":")
-        self._function: Any = None
+        self._function: Function | None = None
 
     async def __aenter__(self) -> Self:
-        """Nothing to open: `check` imports the function."""
+        """Nothing to open: `check` imports it."""
         return self
 
     async def __aexit__(
@@ -44,54 +56,132 @@ class Adapter:
         """Nothing to close."""
 
     async def check(self) -> None:
-        """Import the function.
+        """Import the function; modules that load a model do it now.
 
         Raises:
-            UsageError: It can't be imported; says why.
+            ModelCallError: 404: there is none, or importing it failed.
         """
-        try:
-            self._function = getattr(_module(self._where), self._name)
-        except Exception as error:
-            msg = f"callable:{self._where}:{self._name} can't be imported ({type(error).__name__}: {error})"
-            raise UsageError(msg) from error
-        if not callable(self._function):
-            msg = f"callable:{self._where}:{self._name} is no function"
-            raise UsageError(msg)
+        await asyncio.to_thread(self._load)
+
+    def _load(self) -> Function:
+        if self._function is None:
+            found = getattr(module := _module(self._where), self._name, None)
+            if not callable(found):
+                names = [name for name, value in vars(module).items() if inspect.isfunction(value)]
+                near = ", ".join(get_close_matches(self._name, names, 3, 0.3) or names[:5]) or "it has none"
+                what = "has no function" if found is None else "has something that can't be called as"
+                msg = f"{self._where} {what} {self._name!r}; functions: {near}"
+                raise ModelCallError(msg, 404)
+            self._function = found
+        return self._function
 
     async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
-        """Call the function once. A thread can't be killed: one that goes on after its deadline goes on for nothing.
+        """Call the function once. One in a thread goes on when its time is over: nothing can end a thread.
 
         Raises:
-            ModelCallError: As the function raised it; 408 at the deadline; 500 for any other exception, with its class.
+            ModelCallError: 408; 500 when it raises; 502 for a reply that is none; 422 for one that doesn't fit.
         """
-        if self._function is None:
-            msg = "the adapter wasn't checked"
-            raise RuntimeError(msg)
-        begin, asked = time.monotonic(), request(item, generation, epoch)
-        given = (asked["messages"], asked["generation"])
+        del epoch
+        begin, function = time.monotonic(), self._function or self._load()
+        sent = item.model_copy(update={"messages": generation.messages(item)})
+        arguments = [message.model_dump() for message in sent.messages], generation.sent()
+        options = {"options": list(item.options)} if item.options else {}
         try:
+            _fits(function, options)
             async with asyncio.timeout(timeout_s):
-                if inspect.iscoroutinefunction(self._function):
-                    said = await self._function(*given)
-                else:
-                    said = await asyncio.to_thread(self._function, *given)
+                said = await _called(function, arguments, options)
+            return own_reply.completion(said, item, time.monotonic() - begin)
         except TimeoutError:
-            msg = f"the function didn't answer within {timeout_s:.0f} s"
+            msg = f"the function gave no answer within {timeout_s:.0f} s"
             raise ModelCallError(msg, 408) from None
-        except ModelCallError:
-            raise
-        except Exception as error:
-            msg = f"{type(error).__name__}: {error}"
-            raise outcome(msg, 500, item=item, api_key=None) from error
-        return completion(said, item, time.monotonic() - begin)
+        except ModelCallError as error:
+            wait_s = error.retry_after_s
+            raise outcome(error.detail, error.status, item=sent, api_key=None, retry_after_s=wait_s) from None
 
 
-def _module(where: str) -> object:
-    if not where.endswith(".py"):
-        return importlib.import_module(where)
-    spec = importlib.util.spec_from_file_location(Path(where).stem, where)
+def _fits(function: Function, options: dict[str, Any]) -> None:
+    try:
+        inspect.signature(function).bind([], {}, **options)
+    except TypeError as error:
+        msg = f"the function can't be called with (messages, generation{', options=' if options else ''}): {error}"
+        raise ModelCallError(msg, 422) from None
+    except ValueError:  # one without a signature, written in C
+        return
+
+
+async def _called(function: Function, arguments: tuple[Any, ...], options: dict[str, Any]) -> object:
+    try:
+        if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
+            return await function(*arguments, **options)
+        said = await _in_thread(lambda: function(*arguments, **options))
+        return await said if inspect.isawaitable(said) else said
+    except (ModelCallError, TimeoutError):
+        raise
+    except (Exception, SystemExit) as error:
+        msg = f"the function raised {type(error).__name__}: {error}"
+        raise ModelCallError(msg, 500) from error
+
+
+async def _in_thread(work: Callable[[], object]) -> object:
+    """Do it in a thread. A thread of its own: pools are joined at exit, and one that hangs would hold that."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
+
+    def tell(result: object, error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result((result, error))
+
+    def run() -> None:
+        result, raised = None, None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 (raised where it is waited for)
+            raised = error
+        with suppress(RuntimeError):  # the loop has closed meanwhile
+            loop.call_soon_threadsafe(tell, result, raised)
+
+    threading.Thread(target=run, daemon=True, name="dep-mcp-model").start()
+    result, error = await ended
+    if error is not None:
+        raise error
+    return result
+
+
+def _module(where: str) -> ModuleType:
+    """The module, with its neighbours importable as `python FILE` or `python -m MODULE` would have them.
+
+    Raises:
+        ModelCallError: 404, with what is wrong.
+    """
+    path = Path(where)
+    is_file = path.suffix == ".py"
+    if is_file and not path.is_file():
+        msg = f"no file {where}"
+        raise ModelCallError(msg, 404)
+    folder = str(path.resolve().parent if is_file else Path.cwd())
+    if folder not in sys.path:
+        sys.path.append(folder)  # last: it must not stand in for our own libraries
+    try:
+        return _from_file(path.resolve()) if is_file else importlib.import_module(where)
+    except (Exception, SystemExit) as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+        at = f" ({frames[-1].filename}, line {frames[-1].lineno})" if len(frames) > 1 else ""
+        msg = f"{where} can't be imported: {type(error).__name__}: {error}{at}"
+        raise ModelCallError(msg, 404) from error
+
+
+def _from_file(path: Path) -> ModuleType:
+    name = f"dep_mcp_model_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:  # pragma: no cover (a .py path always has a loader)
-        raise ImportError(where)
+        raise ImportError(str(path))
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.modules[name] = module  # before it runs: dataclasses and pickle look there
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module

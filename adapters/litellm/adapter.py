@@ -90,9 +90,11 @@ class Adapter:
 
     def _beginning(self, generation: Generation) -> bytes:
         """The beginning of a request, which is the same for all items."""
-        card = self._card
+        card, settings = self._card, generation.sent()
+        if generation.reasoning_effort is not None:  # the library's list of models that take it is never complete
+            settings["allowed_openai_params"] = ["reasoning_effort"]
         same = {"do": "call", "model": card.model, "api_base": card.api_base, "api_key": self._api_key}
-        return to_json(same | {"settings": generation.sent(), "reasoning_tags": card.reasoning_tags})[:-1]
+        return to_json(same | {"settings": settings, "reasoning_tags": card.reasoning_tags})[:-1]
 
     async def _worker(self) -> Worker:
         """The one with the fewest calls, another in the place of one that died."""

@@ -96,7 +96,7 @@ class Adapter:
         begin = time.monotonic()
         try:
             if item.kind is RequestKind.CHOICE:
-                parts = await self._choose(item, timeout_s)
+                parts = await self._choose(item, generation, timeout_s)
             else:
                 parts = await self._chat(item, generation, timeout_s)
         except ModelCallError as error:
@@ -128,13 +128,13 @@ class Adapter:
             answer = TextAnswer(text=text, finish_reason=answer.finish_reason)
         return answer, replies.usage(reply), replies.name(reply), thought
 
-    async def _choose(self, item: Item, timeout_s: float) -> _Parts:
+    async def _choose(self, item: Item, generation: Generation, timeout_s: float) -> _Parts:
         if RequestKind.CHOICE not in self._card.requests:
             msg = f"the card of {self._card.name} doesn't say that it answers choices"
             raise ModelCallError(msg, 400)
         try:
             async with asyncio.timeout(timeout_s):
-                prompt = await self._prompt(item, timeout_s)
+                prompt = await self._prompt(generation.messages(item), timeout_s)
                 weighed = [await self._weigh(prompt, option, timeout_s) for option in item.options]
         except TimeoutError:
             msg = f"{self._base} didn't weigh {len(item.options)} options within {timeout_s:.0f} s"
@@ -157,15 +157,15 @@ class Adapter:
         reply = await self._send("POST", "/completions", body, timeout_s)
         return sum(replies.log_likelihoods(replies.first_choice(reply), tokens)), len(tokens), reply
 
-    async def _prompt(self, item: Item, timeout_s: float) -> str:
+    async def _prompt(self, conversation: tuple[Message, ...], timeout_s: float) -> str:
         """The conversation as text, by the model's own chat template where the endpoint applies it."""
-        messages = [message.model_dump() for message in item.messages]
+        messages = [message.model_dump() for message in conversation]
         try:
             reply = await self._send("POST", "/apply-template", {"messages": messages}, timeout_s, base=self._root)
         except ModelCallError as error:
             if error.status != 404:  # noqa: PLR2004 (no such endpoint)
                 raise
-            return "\n\n".join(message.content for message in item.messages)
+            return "\n\n".join(message.content for message in conversation)
         return str(reply.get("prompt", ""))
 
     async def _send(

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def _names(_ctx: object, _parameter: object, values: tuple[str, ...]) -> list[str]:
-    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
-    return list(dict.fromkeys(names))
+    parts = [[value] if value.startswith("command:") else value.split(",") for value in values]
+    return list(dict.fromkeys(name.strip() for part in parts for name in part if name.strip()))
 
 
 @click.command(epilog=EPILOG)
@@ -85,8 +85,8 @@ def _generation(flags: dict[str, Any]) -> dict[str, Any]:
     prompt = given.get("system_prompt", "")
     if prompt.startswith("@"):
         try:
-            given["system_prompt"] = Path(prompt[1:]).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            given["system_prompt"] = Path(prompt[1:]).read_bytes().decode()
+        except (OSError, ValueError) as error:
             raise click.BadParameter(str(error), param_hint="--system-prompt") from error
     return given
 

@@ -9,6 +9,8 @@ from rich.table import Table
 from dep_mcp.protocol import Estimate, Evaluation, ScoreReport
 from dep_mcp.results import Standing, Totals
 
+_SHORT = 60
+"""Characters of one setting of generation; a system prompt has thousands."""
 WIDE = 140
 """Columns from which a table holds whole evaluation ids."""
 
@@ -89,9 +91,14 @@ def _part(name: str, part: Estimate) -> str:
 def _settings(evaluation: Evaluation) -> str:
     settings = evaluation.settings
     generation = settings.generation.model_dump(exclude_none=True, exclude_defaults=False)
-    shown = ", ".join(f"{name} {value}" for name, value in generation.items() if value != ())
+    shown = ", ".join(f"{name} {_short(value)}" for name, value in generation.items() if value != ())
     limit = "all items" if settings.limit is None else f"at most {settings.limit} items"
     return f"{limit}, epochs {settings.epochs}, {shown}"
+
+
+def _short(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}... ({len(text)} characters)"
 
 
 def _failures(report: ScoreReport) -> str:

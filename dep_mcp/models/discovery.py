@@ -12,9 +12,9 @@ from dep_mcp.models.port import ModelAdapter
 from dep_mcp.protocol import Limits, ModelCard, RequestKind, parse_card
 from dep_mcp.protocol.errors import CardError, UnknownNameError, UsageError
 
-_PREFIXES = ("replay", "command", "callable")
-"""Adapters that are named with what they use: `replay:answers.jsonl`."""
 _BUNDLED = Path(__file__).parents[1]
+_BOTH = (RequestKind.CHAT, RequestKind.CHOICE)
+_LONGEST_NAME = 500
 
 
 class Models:
@@ -63,10 +63,12 @@ class Models:
         cards = self.cards()
         if name in cards:
             return cards[name]
-        both = (RequestKind.CHAT, RequestKind.CHOICE)
-        prefix, _, rest = name.partition(":")
-        if prefix in _PREFIXES and rest:
-            return ModelCard(name=name, adapter=prefix, model=rest, requests=both)
+        if len(name) > _LONGEST_NAME:
+            msg = f"the name of a model has {_LONGEST_NAME} characters at most: put a long command into a file"
+            raise UsageError(msg)
+        own = _own(name)
+        if own is not None:
+            return own
         if name.endswith(".gguf"):
             if not Path(name).is_file():
                 msg = f"no file {name}"
@@ -75,7 +77,7 @@ class Models:
                 name=Path(name).stem,
                 adapter="openai_compatible",
                 model=Path(name).stem,
-                requests=both,
+                requests=_BOTH,
                 serve="llamacpp",
                 weights=str(Path(name).resolve()),
                 limits=Limits(concurrency=1, timeout_s=600),
@@ -116,6 +118,28 @@ class Models:
             msg = f"{folders[card.adapter]} defines no class Adapter"
             raise CardError(msg)
         return cast("ModelAdapter", kind(card, api_key=api_key))
+
+
+def _own(name: str) -> ModelCard | None:
+    """The card of what a user has: recorded answers, a command, a function.
+
+    Commands are processes on this machine, and a function needn't bear threads: more at once is for the user to say.
+    """
+    prefix, _, rest = name.partition(":")
+    if prefix == "replay" and rest:
+        return ModelCard(name=name, adapter="replay", model=rest, requests=_BOTH)
+    if prefix == "command" and rest.strip():
+        limits = Limits(concurrency=4, timeout_s=600)
+        return ModelCard(name=name, adapter="command", model=rest, requests=_BOTH, limits=limits)
+    where, _, function = rest.rpartition(":")
+    if prefix == "callable" and where and function:
+        where = str(Path(where).resolve()) if where.endswith(".py") else where
+        limits = Limits(concurrency=1, timeout_s=600)
+        return ModelCard(name=name, adapter="callable", model=f"{where}:{function}", requests=_BOTH, limits=limits)
+    if prefix in ("command", "callable"):
+        msg = f"{name!r} names no model: give command:PROGRAM, callable:FILE.py:FUNCTION or callable:MODULE:FUNCTION"
+        raise UsageError(msg)
+    return None
 
 
 def _load(name: str, path: Path) -> object:

@@ -109,12 +109,12 @@ async def test_tags_are_text_unless_the_card_says_otherwise() -> None:
     [
         ("plain", ("plain", None)),
         ("<think>a</think>b", ("b", "a")),
-        ("<think>never closed", ("<think>never closed", None)),
+        (" <think>never closed", ("", "never closed")),
         ("a</think>\n\nb</think>", ("b</think>", "a")),
     ],
 )
 def test_only_a_leading_thought_is_taken_apart(text: str, expected: tuple[str, str | None]) -> None:
-    """An answer that was cut while it thought stays whole: there is no answer in it."""
+    """And where it was cut while it thought, there is no answer."""
     assert apart(text, tags=True) == expected
     assert apart(text, tags=False) == (text, None)
 

@@ -75,6 +75,42 @@ def test_recorded_answers_are_a_model() -> None:
     assert (card.adapter, card.model, card.requests) == ("replay", "out/answers.jsonl", BOTH)
 
 
+def test_a_program_is_a_model() -> None:
+    """`command:LINE`; as many at once as a small machine bears."""
+    card = Models([]).resolve("command:./my-model --flag a/b")
+    assert (card.adapter, card.model, card.requests) == ("command", "./my-model --flag a/b", BOTH)
+    assert card.limits.concurrency == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("callable:package.module:answer", "package.module:answer"),
+        ("callable:/some/file.py:answer", "/some/file.py:answer"),
+        ("callable:file.py:answer", f"{Path.cwd() / 'file.py'}:answer"),
+    ],
+)
+def test_a_function_is_a_model(name: str, model: str) -> None:
+    """A file by its whole path: `resume` may be called elsewhere."""
+    card = Models([]).resolve(name)
+    assert (card.adapter, card.model, card.requests, card.limits.concurrency) == ("callable", model, BOTH, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["command:", "command: ", "callable:f", "callable::f", "callable:a/b.py", "callable:a:"]
+)
+def test_half_a_name_is_told_with_the_whole_form(name: str) -> None:
+    """Rather than taken for a provider's model."""
+    with pytest.raises(UsageError):
+        Models([]).resolve(name)
+
+
+def test_a_command_too_long_to_be_a_name_is_told() -> None:
+    """A card's name has its limit."""
+    with pytest.raises(UsageError):
+        Models([]).resolve("command:./model " + "x" * 500)
+
+
 def test_a_model_behind_an_api_is_named_by_provider_and_model() -> None:
     """As LiteLLM knows it, slashes of the model included."""
     card = Models([]).resolve("together_ai/meta/llama-3")
@@ -96,7 +132,10 @@ def test_an_address_given_by_hand_replaces_the_local_server() -> None:
     assert (card.api_base, card.serve) == ("http://localhost:8000/v1", None)
 
 
-@pytest.mark.parametrize("name", ["smolm2-135m", "SmolLM2", "replay:", "openai-compatible/", "openai/", ""])
+@pytest.mark.parametrize(
+    "name",
+    ["smolm2-135m", "SmolLM2", "replay:", "openai-compatible/", "openai/", ""],
+)
 def test_an_unknown_name_is_told_with_the_nearest(name: str) -> None:
     """A typing error costs seconds."""
     with pytest.raises(UnknownNameError) as error:

@@ -1,5 +1,8 @@
 """The status contract: one row a status, and a rule for every number there is."""
 
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,6 +33,28 @@ def test_the_contract_is_what_the_protocol_document_says() -> None:
     """Adapters of other people are written against that document."""
     assert {status: rule.action for status, rule in STATUS_CONTRACT.items()} == CONTRACT
     assert all(rule.status == status and rule.meaning for status, rule in STATUS_CONTRACT.items())
+
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
+WORDS = {
+    Action.RECORD: "MUST NOT send again",
+    Action.FAIL_ITEM: "MUST NOT retry. The item is a declared failure",
+    Action.FAIL_EVALUATION: "MUST NOT retry. The evaluation fails at once",
+    Action.PAUSE: "MUST pause",
+    Action.OUTCOME: "MUST NOT retry. An outcome",
+    Action.RETRY: "SHOULD retry with",
+    Action.WAIT: "MUST NOT use up an attempt",
+}
+
+
+def test_the_document_has_each_status_once_with_what_the_client_does() -> None:
+    """The table is what others implement; it must not fall behind the code."""
+    section = DOCUMENT.read_text(encoding="utf-8").split("## Status contract")[1]
+    rows = re.findall(r"^\| ([0-9, ]+) \| (.+?) \| (.+) \|$", section, re.MULTILINE)
+    documented = [(int(code), does) for codes, _, does in rows for code in codes.split(",")]
+    assert sorted(code for code, _ in documented) == sorted(STATUS_CONTRACT)
+    for code, does in documented:
+        assert WORDS[STATUS_CONTRACT[code].action] in does, code
 
 
 @pytest.mark.parametrize("status", CONTRACT)
