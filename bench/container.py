@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _CGROUP = Path("/sys/fs/cgroup")
 _SAMPLE_S = 0.05
@@ -53,8 +54,8 @@ async def _watch(logs: Path, sealed: Sealed) -> None:
         await asyncio.sleep(_SAMPLE_S)
 
 
-def starts(logs: Path, names: Sequence[str] = ("container_started", "container_replaced")) -> list[dict[str, str]]:
-    """The logged starts of containers, or other events of theirs."""
+def starts(logs: Path, names: Sequence[str] = ("container_started", "container_replaced")) -> list[dict[str, Any]]:
+    """The logged starts of containers, or other events."""
     marks = [f'"event": "{name}"' for name in names]
     found = []
     for path in logs.glob("*.jsonl"):

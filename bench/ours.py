@@ -6,11 +6,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.container import Sealed, watched
+from bench.container import Sealed, starts, watched
 from bench.process import CommandError, Run, run
 from dep_mcp.testing import FaultyProvider
 
@@ -28,11 +28,13 @@ class Evaluated:
         run: Of the command.
         sealed: Of its container.
         counters: The provider's, at the end.
+        durable_ms: Within how many milliseconds of their arrival answers were durable: `p50`, `p99`, `max`.
     """
 
     run: Run
     sealed: Sealed
     counters: dict[str, Any]
+    durable_ms: dict[str, int] = field(default_factory=dict)
 
     @property
     def start_s(self) -> float:
@@ -84,8 +86,9 @@ async def evaluate(
             ended = await run(
                 arguments(provider, benchmark, model, *options), env=environment(folder), timeout_s=timeout_s
             )
-    check(ended)
-    return Evaluated(run=ended, sealed=sealed, counters=await provider.counters())
+        check(ended)
+        (completed,) = starts(folder / "logs", ("completed",))
+    return Evaluated(run=ended, sealed=sealed, counters=await provider.counters(), durable_ms=completed["durable_ms"])
 
 
 def check(ended: Run) -> None:

@@ -13,7 +13,7 @@ SMALL, LARGE = 1000, 20_000
 SLOW = 5000
 WIDTH = 100
 SLOW_S = 0.2
-MOST_CPU, MOST_WALL = 2.0, 1.10
+MOST_CPU, MOST_WALL, MOST_DURABLE_MS = 2.0, 1.10, 250
 
 
 @dataclass
@@ -73,10 +73,18 @@ def _cpu(sizes: Sequence[int], ours: Pair, floor: Pair) -> Table:
     table.notes += [
         f"ratio of the medians: {verdict(ratio, MOST_CPU)}",
         "start-up is from the command to the first request, container included",
+        _durable_note(ours.large),
         *_sealed_notes(ours),
         f"the faulty provider's own CPU per request: {spread(ours.provider_us() + floor.provider_us(), 0)} µs",
     ]
     return table
+
+
+def _durable_note(runs: Sequence[Evaluated]) -> str:
+    found = {name: [run.durable_ms[name] for run in runs] for name in ("p50", "p99", "max")}
+    said = ", ".join(f"{name} {spread(values, 0)}" for name, values in found.items())
+    worst = verdict(max(found["p99"]), MOST_DURABLE_MS)
+    return f"ms from an answer's arrival until it was durable: {said}; worst p99 {worst}"
 
 
 def _sealed_notes(ours: Pair) -> list[str]:
