@@ -1,12 +1,11 @@
 """What a user's own command or function replied, as a completion: text, or an object that says more."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
 from dep_mcp.models import Completion
-from dep_mcp.protocol import ChoiceAnswer, Item, TextAnswer, Usage, WireModel
+from dep_mcp.protocol import ChoiceAnswer, Generation, Item, TextAnswer, Usage, WireModel
 from dep_mcp.protocol.errors import ModelCallError
 
 KINDS = ("text", "log_likelihoods")
@@ -28,18 +27,18 @@ class OwnReply(WireModel):
     cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
 
 
-def request(item: Item, conversation: tuple[Any, ...], parameters: Mapping[str, Any], epoch: int) -> dict[str, Any]:
+def request(item: Item, generation: Generation, epoch: int) -> dict[str, Any]:
     """What is asked, as an object."""
     return {
         "item_id": item.item_id,
-        "messages": [message.model_dump() for message in conversation],
+        "messages": [message.model_dump() for message in item.messages],
         "options": list(item.options),
-        "generation": dict(parameters),
+        "generation": generation.sent(),
         "epoch": epoch,
     }
 
 
-def completion(said: object, item: Item, latency_s: float) -> Completion:
+def completion(said: object, item: Item) -> Completion:
     """The completion of a reply.
 
     Raises:
@@ -62,7 +61,6 @@ def completion(said: object, item: Item, latency_s: float) -> Completion:
         usage=reply.usage,
         cost_usd=reply.cost_usd,
         model=reply.model,
-        latency_s=latency_s,
         reasoning=reply.reasoning,
     )
 

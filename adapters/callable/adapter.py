@@ -15,17 +15,16 @@ import importlib.util
 import inspect
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType, TracebackType
-from typing import Any, Self
+from types import ModuleType
+from typing import Any
 
 from dep_mcp.adapters import own_reply
-from dep_mcp.adapters.outcome import outcome
+from dep_mcp.adapters.base import BaseAdapter
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Generation, Item, ModelCard
 from dep_mcp.protocol.errors import ModelCallError
@@ -33,7 +32,7 @@ from dep_mcp.protocol.errors import ModelCallError
 Function = Callable[..., Any]
 
 
-class Adapter:
+class Adapter(BaseAdapter):
     """One function.
 
     Args:
@@ -42,18 +41,9 @@ class Adapter:
     """
 
     def __init__(self, card: ModelCard, *, api_key: str | None) -> None:
-        del api_key
+        super().__init__(card, api_key=api_key)
         self._where, _, self._name = card.model.rpartition(":")
         self._function: Function | None = None
-
-    async def __aenter__(self) -> Self:
-        """Nothing to open: `check` imports it."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
 
     async def check(self) -> None:
         """Import the function; modules that load a model do it now.
@@ -75,28 +65,18 @@ class Adapter:
             self._function = found
         return self._function
 
-    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
+    async def reply(self, item: Item, generation: Generation, epoch: int) -> Completion:
         """Call the function once. One in a thread goes on when its time is over: nothing can end a thread.
 
         Raises:
-            ModelCallError: 408; 500 when it raises; 502 for a reply that is none; 422 for one that doesn't fit.
+            ModelCallError: 500 when it raises; 502 for a reply that is none; 422 for one that doesn't fit.
         """
         del epoch
-        begin, function = time.monotonic(), self._function or self._load()
-        sent = item.model_copy(update={"messages": generation.messages(item)})
-        arguments = [message.model_dump() for message in sent.messages], generation.sent()
+        function = self._function or self._load()
+        arguments = [message.model_dump() for message in item.messages], generation.sent()
         options = {"options": list(item.options)} if item.options else {}
-        try:
-            _fits(function, options)
-            async with asyncio.timeout(timeout_s):
-                said = await _called(function, arguments, options)
-            return own_reply.completion(said, item, time.monotonic() - begin)
-        except TimeoutError:
-            msg = f"the function gave no answer within {timeout_s:.0f} s"
-            raise ModelCallError(msg, 408) from None
-        except ModelCallError as error:
-            wait_s = error.retry_after_s
-            raise outcome(error.detail, error.status, item=sent, api_key=None, retry_after_s=wait_s) from None
+        _fits(function, options)
+        return own_reply.completion(await _called(function, arguments, options), item)
 
 
 def _fits(function: Function, options: dict[str, Any]) -> None:

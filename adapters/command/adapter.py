@@ -15,14 +15,12 @@ import os
 import shlex
 import shutil
 import signal
-import time
 from collections import deque
 from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from dep_mcp.adapters import own_reply
-from dep_mcp.adapters.outcome import outcome
+from dep_mcp.adapters.base import BaseAdapter
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Generation, Item, ModelCard
 from dep_mcp.protocol.errors import ModelCallError, UsageError
@@ -34,7 +32,7 @@ _SAID: Final = 250
 """Characters of standard error that are told, its last ones."""
 
 
-class Adapter:
+class Adapter(BaseAdapter):
     """One command.
 
     Args:
@@ -46,7 +44,7 @@ class Adapter:
     """
 
     def __init__(self, card: ModelCard, *, api_key: str | None) -> None:
-        del api_key
+        super().__init__(card, api_key=api_key)
         try:
             self._words = shlex.split(card.model)
         except ValueError as error:
@@ -55,15 +53,6 @@ class Adapter:
         if not self._words:
             msg = f"{card.name} names no command"
             raise UsageError(msg)
-
-    async def __aenter__(self) -> Self:
-        """Nothing to open: each call is a process."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
 
     async def check(self) -> None:
         """Is the program there?
@@ -74,25 +63,15 @@ class Adapter:
         if shutil.which(self._words[0]) is None:
             raise self._missing()
 
-    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
+    async def reply(self, item: Item, generation: Generation, epoch: int) -> Completion:
         """Run the command once; when its time is over or nobody waits any more, its whole process group is killed.
 
         Raises:
-            ModelCallError: 408; 429 for exit 75; 500 for another exit; 502 for a reply that is none; 422 for one that
+            ModelCallError: 429 for exit 75; 500 for another exit; 502 for a reply that is none; 422 for one that
                 doesn't fit the item; 404 or 503 when it can't be started.
         """
-        begin = time.monotonic()
-        sent = item.model_copy(update={"messages": generation.messages(item)})
-        asked = own_reply.request(item, sent.messages, generation.sent(), epoch)
-        try:
-            async with asyncio.timeout(timeout_s):
-                printed = await self._run(json.dumps(asked).encode() + b"\n")
-            return own_reply.completion(_said(printed), item, time.monotonic() - begin)
-        except TimeoutError:
-            msg = f"the command didn't end within {timeout_s:.0f} s"
-            raise ModelCallError(msg, 408) from None
-        except ModelCallError as error:
-            raise outcome(error.detail, error.status, item=sent, api_key=None) from None
+        asked = own_reply.request(item, generation, epoch)
+        return own_reply.completion(_said(await self._run(json.dumps(asked).encode() + b"\n")), item)
 
     async def _run(self, asked: bytes) -> bytes:
         try:

@@ -2,11 +2,10 @@
 
 import json
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from dep_mcp.adapters.base import BaseAdapter
 from dep_mcp.models import Completion
 from dep_mcp.protocol import Answer, Generation, Item, ModelCard, TextAnswer
 from dep_mcp.protocol.errors import DataError, ModelCallError
@@ -14,7 +13,7 @@ from dep_mcp.protocol.errors import DataError, ModelCallError
 _ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 
 
-class Adapter:
+class Adapter(BaseAdapter):
     """Answers from a file.
 
     Args:
@@ -24,18 +23,9 @@ class Adapter:
     """
 
     def __init__(self, card: ModelCard, *, api_key: str | None) -> None:
-        del api_key
+        super().__init__(card, api_key=api_key)
         self._path = Path(card.model)
         self._answers: dict[tuple[str, int], Answer] = {}
-
-    async def __aenter__(self) -> Self:
-        """Nothing to open: `check` reads the file."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Nothing to close."""
 
     async def check(self) -> None:
         """Read the file.
@@ -65,13 +55,13 @@ class Adapter:
             msg = f'{self._path}, line {number}: needs {{"item_id": "...", "answer": "..."}} ({type(error).__name__})'
             raise DataError(msg) from error
 
-    async def complete(self, item: Item, generation: Generation, *, timeout_s: float, epoch: int = 1) -> Completion:
+    async def reply(self, item: Item, generation: Generation, epoch: int) -> Completion:
         """The recorded answer.
 
         Raises:
             ModelCallError: 422: the file holds none for this item and epoch.
         """
-        del generation, timeout_s
+        del generation
         answer = self._answers.get((item.item_id, epoch))
         if answer is None:
             msg = f"{self._path} holds no answer to this item and epoch"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dep_mcp.cli.base import EPILOG, EXIT_PAUSED, with_host
+from dep_mcp.cli.base import EPILOG, EXIT_ABORTED, EXIT_PAUSED, with_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,12 @@ def watch(*, evaluations: tuple[str, ...]) -> None:
             click.echo(f"{one.evaluation_id} {one.state}: {one.cause}{dead}")
         return exit_code({str(one.state) for one in states})
 
-    sys.exit(with_host(work))
+    try:
+        code = with_host(work)
+    except KeyboardInterrupt:
+        click.echo("dep-mcp: no longer watched; what runs goes on (`dep-mcp pause` stops it)", err=True)
+        code = EXIT_ABORTED
+    sys.exit(code)
 
 
 @click.command()
@@ -121,12 +126,13 @@ def logs(*, evaluation: str, errors: bool, follow: bool) -> None:
         found = await host.store.evaluation(evaluation)
         lines = _lines(host.log_path(found.evaluation_id))
         while True:
+            ended = (await host.store.evaluation(found.evaluation_id)).state != "running"
             for line in lines:
                 if line is None:
                     break
                 if not errors or line["level"] in ("warning", "error", "critical"):
                     click.echo(_readable(line))
-            if not follow or (await host.store.evaluation(found.evaluation_id)).state != "running":
+            if ended or not follow:
                 return
             await asyncio.sleep(_LOOK_S)
 
