@@ -28,15 +28,10 @@ from dep_mcp.protocol import (
     Submitted,
 )
 from dep_mcp.protocol.errors import DepError, EvaluationPausedError, ModelCallError, SealError
-
-MOST_MALFORMED = 20
-"""An evaluation whose first calls all are refused as malformed stops after so many."""
-
+from dep_mcp.runner.failures import Failures
 
 _OPEN = 32
 """Items besides twice the calls in flight that may wait for a retry or for the disk."""
-
-
 _GATHER_S = 0.05
 """How long answers are gathered for one call of `submit`."""
 
@@ -135,9 +130,8 @@ class Runner:
         self._progress = progress
         self._pages: asyncio.Queue[tuple[int, tuple[Item, ...]] | None] = asyncio.Queue(2)
         self._durable: asyncio.Queue[Submission | None] = asyncio.Queue(10 * PAGE_ITEMS)
-        self._held: list[Record] = []
+        self._failures = Failures()
         self._open = self._undurable = 0
-        self._malformed = 0
         self._ended = asyncio.Event()
         self._fatal: DepError | None = None
 
@@ -211,14 +205,14 @@ class Runner:
 
     async def _take(self, record: Record, *, perhaps_down: bool) -> None:
         if perhaps_down:
-            self._hold(record)
+            self._failures.hold(record, self._caller.flow.size)
             return
-        if isinstance(record.submission.answer, DeclaredFailure):
-            self._check_malformed(record)
-            await self._keep(record)
-            return
+        failed = isinstance(record.submission.answer, DeclaredFailure)
+        if failed and not self._has_answers and (error := self._failures.malformed(record)):
+            self._fatal = self._fatal or error
+            self.stop()  # before the disk is waited for, or more such calls would leave meanwhile
         await self._keep(record)
-        if self._held:
+        if not failed:
             await self._settle()
 
     async def _fetch(self) -> None:
@@ -277,40 +271,13 @@ class Runner:
         self._on_record(record)
         await self._durable.put(record.submission)
 
-    def _hold(self, record: Record) -> None:
-        """Keep back an item whose retries ran out: is it the item, or is the provider down?
-
-        An answer to another item settles it as the item's own failure, as does one that came while it was tried.
-        Too many in a row mean that the provider is down: nothing of it is recorded, and the evaluation pauses.
-        """
-        self._held.append(record)
-        if len(self._held) >= max(5, self._caller.flow.size):
-            self._raise_down()
-
-    def _raise_down(self) -> None:
-        msg = (
-            f"the model's endpoint answers nothing: {len(self._held)} items in a row used up their attempts;"
-            f" the last said: {self._held[-1].detail}. Nothing of it counts; resume when it is up again."
-        )
-        raise EvaluationPausedError(msg)
-
     async def _settle(self) -> None:
-        held, self._held = self._held, []
-        if held and self._progress.answered + self._progress.kept == 0:
-            self._held = held
-            self._raise_down()
-        for record in held:
+        for record in self._failures.settled(answered=self._has_answers):
             await self._keep(record)
 
-    def _check_malformed(self, record: Record) -> None:
-        """Stop before the disk is waited for, or more such calls would leave meanwhile."""
-        self._malformed += 1
-        if self._progress.answered == 0 and self._progress.kept == 0 and self._malformed >= MOST_MALFORMED:
-            answer = record.submission.answer
-            status = answer.status if isinstance(answer, DeclaredFailure) else 400
-            msg = f"the first {MOST_MALFORMED} calls were all refused as malformed; the last: {record.detail}"
-            self._fatal = self._fatal or ModelCallError(msg, status)
-            self.stop()
+    @property
+    def _has_answers(self) -> bool:
+        return self._progress.answered + self._progress.kept > 0
 
     async def _submit(self) -> None:
         """Submit what is durable, a hundred at once or what has come within a moment."""
