@@ -77,7 +77,7 @@ class Control:
         self._try_s, self._try_at = _FIRST_TRY_S, math.inf
         self._tries = 0
         self._beyond: Ticket | None = None
-        self._accepted: deque[float] = deque()
+        self._accepted: deque[float] = deque()  # when they left, of those not refused (yet)
         self._latency_s = 0.0
         self._next_at = self._ticked_at = self._began = -math.inf
 
@@ -111,7 +111,11 @@ class Control:
         ticket = Ticket(self._sent, self.in_flight, now, self.in_flight >= int(self._window))
         if self.pace is not None:
             self.pace.sent(now)
-        elif self._ceiling < math.inf:
+            return ticket
+        self._accepted.append(now)
+        while self._accepted[0] < now - _LATELY_S:
+            self._accepted.popleft()
+        if self._ceiling < math.inf:
             self._next_at = now + _SPACING * self._latency_s / self._window
             beyond = ticket.depth > 1.08 * self._ceiling + min(1.0, self._ceiling / 10)
             if self._trying and self._beyond is None and beyond:
@@ -126,12 +130,7 @@ class Control:
         """An answer came."""
         self.in_flight -= 1
         self._latency_s += (now - ticket.at - self._latency_s) * (0.1 if self._latency_s else 1.0)
-        if self.pace is not None:
-            return
-        self._accepted.append(ticket.at)
-        while self._accepted[0] < now - _LATELY_S and len(self._accepted) > 1:
-            self._accepted.popleft()
-        if ticket.bound and self._window < self._ceiling:
+        if self.pace is None and ticket.bound and self._window < self._ceiling:
             self._window = min(self.most, self._ceiling, self._window + 1)
 
     def faulted(self, ticket: Ticket, *, overloaded: bool, now: float) -> None:
@@ -156,6 +155,8 @@ class Control:
         others = float(max(1, self.in_flight))
         if self.pace is not None:
             self.pace.count(ticket.number, now)
+        elif ticket.at in self._accepted:
+            self._accepted.remove(ticket.at)
         if ticket.number <= self._cut:
             if self.pace is None and now - self._cut_at < _BURST_S:  # the rest of a burst tells the cap exactly
                 self._ceiling = self._window = min(self._ceiling, others)
