@@ -27,6 +27,7 @@ from dep_mcp.protocol.errors import ModelCallError, UsageError
 
 MOST_BYTES: Final = 16 * 1024 * 1024
 """Of standard output; a command that prints more is stopped."""
+_BURIED_S: Final = 5.0
 _CHUNK: Final = 64 * 1024
 _SAID: Final = 250
 """Characters of standard error that are told, its last ones."""
@@ -90,14 +91,21 @@ class Adapter(BaseAdapter):
         try:
             return await _ended(process, asked)
         except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await asyncio.shield(process.wait())
+            await asyncio.shield(_bury(process))
             raise
 
     def _missing(self) -> ModelCallError:
         msg = f"no program {self._words[0]}: give its path, or make it executable"
         return ModelCallError(msg, 404)
+
+
+async def _bury(process: asyncio.subprocess.Process) -> None:
+    """Kill its group; its end is seen only once a pipe that was full is read on."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):  # a pipe that a process outside the group holds doesn't end
+        async with asyncio.timeout(_BURIED_S):
+            await process.communicate()
 
 
 async def _ended(process: asyncio.subprocess.Process, asked: bytes) -> bytes:

@@ -23,6 +23,8 @@ from dep_mcp.protocol import ChoiceAnswer, Generation, Item, Message, ModelCard,
 from dep_mcp.protocol.errors import ModelCallError, UnknownNameError
 
 CHECK_TIMEOUT_S = 10.0
+MOST_BYTES = 32 * 2**20
+"""Of a reply, once it is decompressed: a hundred in flight must fit in memory."""
 _MESSAGES = TypeAdapter(tuple[Message, ...])
 _Parts = tuple[TextAnswer | ChoiceAnswer, Usage, str | None, str | None]
 """Answer, usage, the model's name, its reasoning."""
@@ -31,6 +33,19 @@ _Parts = tuple[TextAnswer | ChoiceAnswer, Usage, str | None, str | None]
 def _settings(model: str, generation: Generation) -> bytes:
     """The beginning of a request's JSON, which is the same for all items."""
     return to_json({"model": model, **generation.sent()})[:-1]
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length <= MOST_BYTES and "Content-Encoding" not in response.headers:
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            msg = f"the endpoint's reply goes on after {MOST_BYTES // 2**20} MiB"
+            raise ModelCallError(msg, 502)
+    return bytes(body)
 
 
 class Adapter:
@@ -184,7 +199,7 @@ class Adapter:
                 timeout=timeout,
                 allow_redirects=False,
             ) as response:
-                payload = await response.read()
+                payload = await _body(response)
                 self._allowance = allowance(response.headers)
                 return replies.parse(response.status, response.headers, payload)
         except TimeoutError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -19,6 +20,8 @@ from dep_mcp.protocol.errors import ResumeRefusedError, UsageError
 
 Started = Callable[[list[str]], None]
 MakeCaller = Callable[[], Caller]
+_TWICE_S = 0.05
+"""Two signals closer than this are one: `timeout` and terminals send theirs to a process and to its group."""
 
 
 class Budget:
@@ -223,14 +226,15 @@ async def _called(
 @contextmanager
 def _pausing(sessions: Sequence[Session]) -> Iterator[None]:
     """Ctrl-C pauses: calls in flight end first. A second one aborts."""
-    loop, task, asked = asyncio.get_running_loop(), asyncio.current_task(), False
+    loop, task, asked_at = asyncio.get_running_loop(), asyncio.current_task(), math.inf
 
     def interrupted() -> None:
-        nonlocal asked
-        if asked and task is not None:
-            task.cancel()
+        nonlocal asked_at
+        if asked_at < math.inf:
+            if task is not None and loop.time() - asked_at > _TWICE_S:
+                task.cancel()
             return
-        asked = True
+        asked_at = loop.time()
         in_flight = sum(session.in_flight for session in sessions)
         for session in sessions:
             session.stop("stopped on request")

@@ -26,6 +26,8 @@ class Snapshot(WireModel):
     """Calls that may be in flight, of all evaluations of the endpoint."""
     rate_per_s: float | None = None
     """The pace that the endpoint was measured to bear, where it limits."""
+    told_wait_s: float = 0.0
+    """Until the provider wants to see its refused calls again."""
     rate_limited: int = 0
     """Calls refused with 429."""
     faults: dict[int, int] = Field(default_factory=dict)
@@ -78,6 +80,7 @@ class Meter:
             in_flight=flow.in_flight,
             size=flow.size,
             rate_per_s=flow.rate_per_s,
+            told_wait_s=flow.told_wait_s,
             rate_limited=progress.faults.get(429, 0),
             faults=dict(progress.faults),
             items_per_s=(done - done_then) / span_s,

@@ -18,6 +18,8 @@ from dep_mcp.cli.meter import Snapshot
 from dep_mcp.cli.views import err
 
 _LIVE_S, _PLAIN_S = 0.25, 10.0
+_LONG_S = 3.0
+"""A shorter wait isn't worth a word."""
 Snapshots = Callable[[], Sequence[Snapshot]]
 
 
@@ -93,7 +95,9 @@ def details(snapshot: Snapshot) -> str:
     if not snapshot.total:
         return "starting the container"
     parts = [f"{snapshot.in_flight} in flight of {snapshot.size}"]
-    if snapshot.rate_per_s is not None:
+    if not snapshot.in_flight and snapshot.told_wait_s >= _LONG_S:
+        parts = [f"all wait {_span(snapshot.told_wait_s)}, as the provider asked"]
+    elif snapshot.rate_per_s is not None:
         parts.append(f"paced at {snapshot.rate_per_s:.1f}/s")
     parts += [f"{snapshot.items_per_s:.1f} items/s", f"{snapshot.tokens_per_s:,.0f} tokens/s"]
     if snapshot.failed:
@@ -107,8 +111,12 @@ def details(snapshot: Snapshot) -> str:
 def _left(seconds: float | None) -> str:
     if seconds is None:
         return "-:--"
+    return f"{_span(seconds)} left"
+
+
+def _span(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{rest:02} left" if minutes >= 60 else f"{minutes}:{rest:02} left"  # noqa: PLR2004 (an hour)
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"  # noqa: PLR2004 (an hour)
 
 
 def _together(snapshots: Sequence[Snapshot]) -> str:

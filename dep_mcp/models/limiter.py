@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from dep_mcp.models.allowance import Allowance, Quota
 from dep_mcp.models.control import Control, Ticket
+from dep_mcp.models.pace import MOST_RATE
 from dep_mcp.protocol import Limits
 
 MOST_IN_FLIGHT = 512
@@ -80,6 +81,7 @@ class Flow:
         self.left = math.inf
         """Calls that are still to come, as far as that is known."""
         self.stopping = asyncio.Event()
+        self._told_until = -math.inf
 
     @property
     def most(self) -> int:
@@ -95,6 +97,11 @@ class Flow:
     def rate_per_s(self) -> float | None:
         """Calls a second that the endpoint was measured to bear; `None` while its rate doesn't limit."""
         return self._limiter.rate_per_s
+
+    @property
+    def told_wait_s(self) -> float:
+        """Seconds until the last of its refused calls may be sent again, as the provider said; 0 if none waits."""
+        return max(0.0, self._told_until - self._limiter.now())
 
     async def admit(self, *, again: bool = False) -> Ticket | None:
         """Wait for this evaluation's turn; `None` once it is stopped.
@@ -133,6 +140,7 @@ class Flow:
     def refused(self, ticket: Ticket, retry_after_s: float | None) -> None:
         """A call was refused for the endpoint's limits."""
         self.in_flight -= 1
+        self._told_until = max(self._told_until, self._limiter.now() + (retry_after_s or 0.0))
         self._limiter.refused(ticket, retry_after_s)
 
     def given_back(self, ticket: Ticket, *, overloaded: bool = False) -> None:
@@ -199,7 +207,12 @@ class Limiter:
     @property
     def rate_per_s(self) -> float | None:
         """Calls a second that the endpoint was measured to bear; `None` while its rate doesn't limit."""
-        return None if self._control.pace is None else self._control.pace.rate
+        pace = self._control.pace
+        return None if pace is None or pace.rate >= MOST_RATE else pace.rate
+
+    def now(self) -> float:
+        """Seconds by its clock."""
+        return self._clock()
 
     def take(self, flow: Flow) -> Ticket | None:
         """A place right now, if there is one and no other evaluation waits for it."""

@@ -19,6 +19,8 @@ _FLOOD_S = 1.0
 """Refusals that follow one another faster are one event."""
 _LEAST_RATE = 1 / 30
 """Calls a second that are tried in any case."""
+MOST_RATE = 1e4
+"""More than any process sends: a pace that has grown so far limits nothing."""
 _CHAIN, _CHAIN_S, _INDIFFERENT_S = 3, 2.0, 10.0
 """After so many measurements in a row, each so soon after the other (seconds), refusals change nothing for a while."""
 _MEMORY_S = 30.0
@@ -152,4 +154,4 @@ class Pace:
             growth = CREEP * min(1.0, self.rate / 100)
         else:
             growth = min(1.0, CREEP * 4 ** (quiet - self._calm_s()))
-        self.rate *= (1 + growth) ** span
+        self.rate = min(MOST_RATE, self.rate * (1 + growth) ** span)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
 
 from dep_mcp.protocol.base import FiniteFloat, Name, WireModel
 from dep_mcp.protocol.errors import CardError
@@ -135,9 +136,13 @@ def parse_card(kind: type[Card], read: Callable[[], bytes], where: object) -> Ca
     try:
         return kind.model_validate(yaml.safe_load(read()))
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'card'}: {fault['msg']}" for fault in error.errors())
-        msg = f"{where}: {faults}"
+        msg = f"{where}: {'; '.join(map(_fault, error.errors()))}"
         raise CardError(msg) from error
     except (yaml.YAMLError, OSError, ValueError) as error:  # a ValueError: not UTF-8, or an impossible date
         msg = f"{where}: {error}"
         raise CardError(msg) from error
+
+
+def _fault(fault: ErrorDetails) -> str:
+    said = "there is no such field" if fault["type"] == "extra_forbidden" else fault["msg"]
+    return f"{'.'.join(map(str, fault['loc'])) or 'card'}: {said}"

@@ -1,6 +1,7 @@
 """Replies that some provider really sends, or a hostile one could: both HTTP adapters, over a real socket."""
 
 import asyncio
+import gzip
 import json
 import warnings
 from collections.abc import AsyncGenerator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from dep_mcp.adapters.litellm.adapter import Adapter as LiteLLM
+from dep_mcp.adapters.openai_compatible.adapter import MOST_BYTES
 from dep_mcp.adapters.openai_compatible.adapter import Adapter as Direct
 from dep_mcp.models import Completion, ModelAdapter
 from dep_mcp.protocol import Generation, Item, Message, ModelCard, TextAnswer, Usage
@@ -187,3 +189,20 @@ async def test_the_end_of_one_adapter_leaves_another_alone(kind: str) -> None:
         async with adapter(kind, provider.api_base) as inner:
             await inner.complete(ITEM, Generation(), timeout_s=5)
         await outer.complete(ITEM, Generation(), timeout_s=5)
+
+
+@pytest.mark.parametrize("headers", ["", "content-encoding: gzip\r\n"])
+async def test_a_reply_without_end_is_a_fault(headers: str) -> None:
+    """A hundred of them at once would take all memory; compressed, it is small on the wire."""
+    body = b" " * (MOST_BYTES + 1)
+    with pytest.raises(ModelCallError, match="goes on after 32 MiB") as raised:
+        await call("direct", 200, gzip.compress(body) if headers else body, headers)
+    assert raised.value.status == 502
+
+
+async def test_a_compressed_reply_is_read() -> None:
+    """Gateways compress."""
+    body = gzip.compress(json.dumps({"choices": [{"message": {"content": "yes"}}]}).encode())
+    completion = await call("direct", 200, body, "content-encoding: gzip\r\n")
+    assert isinstance(completion.answer, TextAnswer)
+    assert completion.answer.text == "yes"

@@ -56,6 +56,14 @@ def test_a_plain_line_says_the_same() -> None:
         assert said in plain(BUSY)
 
 
+def test_a_wait_that_the_provider_asked_for_is_said() -> None:
+    """Nothing in flight for an hour looks like a hang otherwise; but calls that still go out say more."""
+    waiting = BUSY.model_copy(update={"in_flight": 0, "told_wait_s": 3541.0})
+    assert "all wait 59:01, as the provider asked" in plain(waiting)
+    for other in ({"in_flight": 1}, {"told_wait_s": 0.5}):
+        assert "provider asked" not in plain(waiting.model_copy(update=other))
+
+
 def test_a_meter_measures_and_what_it_publishes_reads_back() -> None:
     """`watch` shows the numbers of another process."""
     progress = Progress(

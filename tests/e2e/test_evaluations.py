@@ -26,7 +26,7 @@ def last(cli: Cli) -> str:
 
 
 async def test_ctrl_c_pauses_and_resume_pays_for_nothing_twice(cli: Cli, toy_answers: Path) -> None:
-    """Calls in flight end first, so that even they aren't repeated."""
+    """Calls in flight end first, so that even they aren't repeated; a signal to process and group at once is one."""
     async with faulty_provider(latency_s=0.05, answers=str(toy_answers)) as provider:
         base = ("-m", MODEL, "--api-base", provider.api_base, "--concurrency", 8)
         process = await asyncio.to_thread(cli.start, "run", "-b", "toy", *base)
@@ -34,6 +34,7 @@ async def test_ctrl_c_pauses_and_resume_pays_for_nothing_twice(cli: Cli, toy_ans
             assert process.poll() is None, process.stderr.read()
             await asyncio.sleep(0.01)
         process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         _, said = await asyncio.to_thread(process.communicate)
         assert process.returncode == 3, said
         assert "dep-mcp resume ev_" in said

@@ -6,6 +6,7 @@ import pytest
 
 from dep_mcp.models import Flow, Limiter, Ticket
 from dep_mcp.models.limiter import Bucket
+from dep_mcp.models.pace import MOST_RATE, Pace
 from dep_mcp.protocol import Limits
 
 
@@ -151,3 +152,30 @@ def test_a_bucket_may_be_overdrawn_and_is_waited_for() -> None:
     bucket.take(-100)
     bucket.take(2)
     assert bucket.wait_s(3.1) > 0
+
+
+async def test_how_long_a_provider_asked_to_wait_is_known() -> None:
+    """People see it; it counts down, and a shorter wait asked for later doesn't hide it."""
+    clock = Clock()
+    flow = Limiter(Limits(concurrency=3), clock=clock).flow()
+    assert flow.told_wait_s == 0
+    held = [await take(flow) for _ in range(3)]
+    for ticket, asked_s in zip(held, (600.0, 5.0, None), strict=True):
+        flow.refused(ticket, asked_s)
+    clock.now += 100
+    assert flow.told_wait_s == 500
+    clock.now += 1000
+    assert flow.told_wait_s == 0
+
+
+async def test_a_pace_that_nothing_limits_is_none() -> None:
+    """After timeouts an endpoint may turn out to have no limit: the pace grows, though not beyond all bounds."""
+    pace = Pace(10, 0.0)
+    for second in range(200):
+        pace.sent(float(second))
+    assert pace.rate == MOST_RATE
+    limiter = Limiter(Limits())
+    limiter._control.pace = pace
+    assert limiter.rate_per_s is None
+    pace.rate = 5
+    assert limiter.rate_per_s == 5
