@@ -12,7 +12,7 @@ class HostSettings(BaseModel):
     """Where things lie on this host. Every field has a variable, named beside it.
 
     Attributes:
-        home: `DEP_MCP_HOME`: store, logs and fetched weights; default the platform's user data folder.
+        home: `DEP_MCP_HOME`: store, keys, logs and fetched weights; default the platform's user data folder.
         base_image: `DEP_MCP_BASE_IMAGE`: base of benchmark images, where the official one can't be had.
         plugins: `DEP_MCP_PATH`: folders, separated as in `PATH`, that hold `benchmark_servers/` or `adapters/`.
     """
@@ -46,6 +46,11 @@ class HostSettings(BaseModel):
     def logs(self) -> Path:
         """The folder of the structured logs."""
         return self.home / "logs"
+
+    @property
+    def keys(self) -> Path:
+        """The folder of the owner's secrets: the key that countersigns receipts, the salts of commitments."""
+        return self.home / "keys"
 
     @property
     def data(self) -> Path:

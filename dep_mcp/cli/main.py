@@ -3,7 +3,7 @@
 import click
 
 from dep_mcp import __version__
-from dep_mcp.cli import controlling, machine, reading, running
+from dep_mcp.cli import bench, controlling, machine, reading, receipts, running
 from dep_mcp.cli.base import EPILOG, Commands
 
 
@@ -25,6 +25,9 @@ for command in (
     reading.show,
     reading.leaderboard_command,
     reading.ls,
+    receipts.receipt,
+    receipts.key,
+    bench.bench,
     machine.doctor,
     machine.setup,
     machine.model,

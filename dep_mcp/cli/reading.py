@@ -27,11 +27,12 @@ async def document(host: "Host", evaluation_id: str) -> dict[str, Any]:
 
     evaluation = await host.store.evaluation(evaluation_id)
     report, totals = await host.store.report(evaluation_id), await host.store.totals(evaluation_id)
-    opened = await host.store.opened(evaluation_id)
+    opened, receipt = await host.store.opened(evaluation_id), await host.store.receipt(evaluation_id)
     document = {
         "evaluation": evaluation.model_dump(mode="json"),
         "opened": opened and opened.model_dump(mode="json"),
         "report": report and report.model_dump(mode="json"),
+        "receipt": receipt and json.loads(receipt),
         "totals": asdict(totals),
         "store": str(host.settings.store),
         "log": str(host.log_path(evaluation_id)),

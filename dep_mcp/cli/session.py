@@ -10,6 +10,7 @@ from dep_mcp.cli.meter import Meter
 from dep_mcp.cli.views import err
 from dep_mcp.cli.wiring import Host
 from dep_mcp.models import Caller
+from dep_mcp.orchestrator import Scored
 from dep_mcp.protocol import Evaluation, EvaluationState, Record, ScoreReport
 from dep_mcp.protocol.errors import (
     ContainerLostError,
@@ -94,8 +95,9 @@ class Session:
         self._on_event("started", evaluation_id=self.id, title=self.title)
         self._log.info("running", settings=self._evaluation.settings.model_dump(mode="json"))
         try:
-            report = await self._score()
-            await self._host.orchestrator.complete(self._evaluation, report)
+            scored = await self._score()
+            await self._host.orchestrator.complete(self._evaluation, scored)
+            report = scored.report
         except DepError as error:
             failure = error
             if isinstance(error, EvaluationPausedError) and self._cause is not None:
@@ -112,7 +114,7 @@ class Session:
             await self._finish(failure)
         return await self._ended(report, failure, time.monotonic() - begin)
 
-    async def _score(self) -> ScoreReport:
+    async def _score(self) -> Scored:
         if self._caller.flow.stopping.is_set():
             msg = "stopped before it began"
             raise EvaluationPausedError(msg)
@@ -129,7 +131,9 @@ class Session:
                     progress=self._progress,
                     on_record=self._on_record,
                 )
-                return await runner.run()
+                await runner.run()
+                assert endpoint.scored is not None  # noqa: S101  # narrows a type: the runner has just asked for it
+                return endpoint.scored
         finally:
             beating.cancel()
             await asyncio.wait([beating])

@@ -12,7 +12,7 @@ import structlog
 from dep_mcp.cli.views import err
 from dep_mcp.containers import DockerRuntime, Image, Owner, this_process
 from dep_mcp.models import CachedAdapter, ModelAdapter, Models
-from dep_mcp.orchestrator import BenchmarkFolder, Catalogue, Orchestrator, Prepared
+from dep_mcp.orchestrator import BenchmarkFolder, Catalogue, Orchestrator, OwnerKeys, Prepared
 from dep_mcp.protocol import ModelCard, Settings
 from dep_mcp.protocol.errors import DataError, StoreError, UnknownNameError
 from dep_mcp.results import Store
@@ -38,7 +38,8 @@ class Host:
         self.models = Models(settings.plugins)
         self.catalogue = Catalogue(settings.plugins)
         self.owner = this_process()
-        self.orchestrator = Orchestrator(runtime, store, owner=self.owner, dead=_is_dead)
+        self.keys = OwnerKeys(settings.keys)
+        self.orchestrator = Orchestrator(runtime, store, owner=self.owner, dead=_is_dead, sign=self.keys.countersign)
 
     @classmethod
     @asynccontextmanager

@@ -85,10 +85,12 @@ class AttachedContainer:
         container_id: The engine's id.
         wire: Its attached connection; owned from here on.
         exited: Its exit status once it has ended; `None` if the engine couldn't say.
+        image: Digest of its image, as inspected.
     """
 
-    def __init__(self, container_id: str, wire: Wire, exited: "asyncio.Future[int | None]") -> None:
+    def __init__(self, container_id: str, wire: Wire, exited: "asyncio.Future[int | None]", *, image: str = "") -> None:
         self.id = container_id
+        self.image = image
         self._wire = wire
         self._exited = exited
         self._lines = _Lines()

@@ -218,6 +218,8 @@ def create_request(spec: ContainerSpec) -> dict[str, object]:
         "AttachStderr": True,
         "HostConfig": host,
     }
+    if spec.command:
+        body["Entrypoint"] = list(spec.command)
     for requirement in REQUIREMENTS:
         if requirement.asked:
             where, _, path = requirement.path.partition(".")

@@ -43,18 +43,22 @@ class ContainerSpec:
         labels: Set at creation, can't change; hold the orchestrator's id.
         memory_mb: Limit of memory; swap is off.
         cpus: Share of processors.
+        command: Runs instead of the image's own entry point.
     """
 
     image: str
     labels: Mapping[str, str]
     memory_mb: int = 256
     cpus: float = 1.0
+    command: tuple[str, ...] = ()
 
 
 class Container(Protocol):
     """A running sealed container, attached to before it was started."""
 
     id: str
+    image: str
+    """Digest of the image that the engine says it runs, from the inspection before its start."""
 
     def lines(self) -> AsyncIterator[bytes]:
         """Whole lines of its standard output; ends when the container is gone."""

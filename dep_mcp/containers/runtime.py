@@ -138,10 +138,12 @@ class _Life:
 
     async def begin(self) -> AttachedContainer:
         self._id = await self._engine.create(create_request(self._spec))
-        require(await self._engine.inspect(self._id), self._spec)
+        inspected = await self._engine.inspect(self._id)
+        require(inspected, self._spec)
         exited = await self._engine.watch_exit(self._id)
         # before the start, or its first bytes are lost
-        self._attached = AttachedContainer(self._id, await self._engine.attach(self._id), exited)
+        wire = await self._engine.attach(self._id)
+        self._attached = AttachedContainer(self._id, wire, exited, image=str(inspected.get("Image", "")))
         await self._engine.start_container(self._id)
         return self._attached
 

@@ -1,7 +1,10 @@
 """The orchestrator: evaluation ids, their life cycle, images and sealed endpoints. Calls no model."""
 
 from dep_mcp.orchestrator.catalogue import BenchmarkFolder, Catalogue, find_data
+from dep_mcp.orchestrator.commitments import commit, open_up
+from dep_mcp.orchestrator.countersigning import Scored
 from dep_mcp.orchestrator.endpoint import SealedEndpoint
+from dep_mcp.orchestrator.keys import OwnerKeys
 from dep_mcp.orchestrator.orchestrator import EvaluationStore, Orchestrator, Prepared, require, require_unchanged
 
 __all__ = [
@@ -9,9 +12,13 @@ __all__ = [
     "Catalogue",
     "EvaluationStore",
     "Orchestrator",
+    "OwnerKeys",
     "Prepared",
+    "Scored",
     "SealedEndpoint",
+    "commit",
     "find_data",
+    "open_up",
     "require",
     "require_unchanged",
 ]

@@ -14,7 +14,7 @@ from dep_mcp.protocol import DataFile, DatasetCard, parse_card
 from dep_mcp.protocol.errors import CardError, DataError, UnknownNameError
 
 _PACKAGE = Path(__file__).parents[1]
-_SEALED_ROOMS = ("protocol", "metrics", "scoring", "server")
+_SEALED_ROOMS = ("protocol", "metrics", "receipts", "scoring", "server")
 _IGNORED = {"__pycache__", "tests", "data", "bundle.sqlite"}
 
 

@@ -12,8 +12,9 @@ from typing import Protocol, Self, TypeVar
 
 from dep_mcp.client import OperatorClient, SubjectClient, connect, line_transport
 from dep_mcp.containers import Container, ContainerRuntime, ContainerSpec
+from dep_mcp.orchestrator.countersigning import Scored
 from dep_mcp.protocol import Description, ItemPage, Open, Opened, ScoreResult, Submission, Submitted
-from dep_mcp.protocol.errors import ContainerLostError
+from dep_mcp.protocol.errors import ContainerLostError, ReceiptError
 
 Value = TypeVar("Value")
 
@@ -63,6 +64,9 @@ class SealedEndpoint:
         self._served = False
         self.opened: Opened | None = None
         self.container_id: str | None = None
+        self._image = ""
+        self.scored: Scored | None = None
+        """The first score, once there is one: what a later container says can't replace it."""
 
     async def __aenter__(self) -> Self:
         """Start the first container.
@@ -147,7 +151,7 @@ class SealedEndpoint:
     async def _serve(self, event: str) -> None:
         """Serve with one container until it is lost; ends by an exception only."""
         async with self._runtime.start(self._spec) as container:
-            self.container_id = container.id
+            self.container_id, self._image = container.id, container.image
             self._on_event(event, container.id)
             try:
                 async with (
@@ -191,12 +195,23 @@ class SealedEndpoint:
             await subject.submit(submissions)
 
     async def _score(self, client: SubjectClient, cursor: str | None) -> ScoreResult:
-        replayed = self._replayed
+        opened, image, replayed = self.opened, self._image, self._replayed  # of this client's container
         if replayed is not None:
             await asyncio.wait([replayed])
             if replayed.cancelled():
                 raise _gone()
-        return await client.score(cursor)
+        result = await client.score(cursor)
+        if result.report is None or opened is None:
+            return result
+        if result.receipt is None:
+            msg = "the benchmark gave a score without a receipt"
+            raise ReceiptError(msg)
+        if self.scored is None:
+            self.scored = Scored(report=result.report, receipt=result.receipt, opened=opened, image=image)
+        elif self.scored.report != result.report:
+            msg = "a replaced container scored the same answers otherwise: the first score stands"
+            raise ReceiptError(msg)
+        return result.model_copy(update={"receipt": self.scored.receipt})
 
 
 def _gone() -> ContainerLostError:

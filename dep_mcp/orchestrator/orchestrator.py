@@ -12,10 +12,12 @@ from dep_mcp import __version__
 from dep_mcp.client import connect, line_transport
 from dep_mcp.containers import ContainerRuntime, ContainerSpec, Image
 from dep_mcp.orchestrator.catalogue import BenchmarkFolder, build_spec, find_data
+from dep_mcp.orchestrator.countersigning import Countersign, Scored, claims_of, countersign
 from dep_mcp.orchestrator.endpoint import SealedEndpoint
 from dep_mcp.protocol import (
     PAGE_ITEMS,
     PROTOCOL_VERSION,
+    Envelope,
     Evaluation,
     EvaluationState,
     Generation,
@@ -50,8 +52,10 @@ class EvaluationStore(Protocol):
     ) -> None:
         """Move it to another state, if its owner still holds it."""
 
-    async def complete(self, evaluation_id: str, report: ScoreReport, *, owner: str | None = None) -> None:
-        """Record the score and close it."""
+    async def complete(
+        self, evaluation_id: str, report: ScoreReport, receipt: Envelope, *, owner: str | None = None
+    ) -> None:
+        """Record the score with its receipt and close it."""
 
     async def claim(self, evaluation_id: str, owner: str, dead: Callable[[str], bool]) -> None:
         """Make this process its only runner."""
@@ -70,6 +74,9 @@ class EvaluationStore(Protocol):
 
     def journal(self, evaluation_id: str, *, page: int = 100) -> AsyncIterator[list[Record]]:
         """Its answers, in pages."""
+
+    def digests(self, evaluation_id: str) -> AsyncIterator[list[bytes | None]]:
+        """Of its answers, in its order, in pages; `None` for a failure."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,15 +115,23 @@ class Orchestrator:
         store: Where evaluations are kept.
         owner: Identifies this process, for claims and labels.
         dead: Whether the process of an owner is known to have ended.
+        sign: Adds the signature of the benchmark's owner to a receipt.
     """
 
     def __init__(
-        self, runtime: ContainerRuntime, store: EvaluationStore, *, owner: str, dead: Callable[[str], bool]
+        self,
+        runtime: ContainerRuntime,
+        store: EvaluationStore,
+        *,
+        owner: str,
+        dead: Callable[[str], bool],
+        sign: Countersign,
     ) -> None:
         self._runtime = runtime
         self._store = store
         self._owner = owner
         self._dead = dead
+        self._sign = sign
 
     async def prepare(
         self, benchmark: BenchmarkFolder, task: str | None, *, data: list[Path], base_image: str | None
@@ -223,6 +238,7 @@ class Orchestrator:
             task=settings.task,
             limit=settings.limit,
             epochs=settings.epochs,
+            claims=claims_of(settings),
         )
         spec = ContainerSpec(
             image=settings.image_digest,
@@ -258,9 +274,20 @@ class Orchestrator:
         await self._store.transition(evaluation.evaluation_id, state, cause, owner=self._owner)
         await self._store.release(evaluation.evaluation_id, self._owner)
 
-    async def complete(self, evaluation: Evaluation, report: ScoreReport) -> None:
-        """Record the score and close the evaluation."""
-        await self._store.complete(evaluation.evaluation_id, report, owner=self._owner)
+    async def complete(self, evaluation: Evaluation, scored: Scored) -> None:
+        """Countersign the receipt, record the score with it, and close the evaluation.
+
+        Raises:
+            ReceiptError: The receipt says what isn't so.
+        """
+        receipt = await countersign(
+            evaluation.evaluation_id,
+            evaluation.settings,
+            scored,
+            self._store.digests(evaluation.evaluation_id),
+            self._sign,
+        )
+        await self._store.complete(evaluation.evaluation_id, scored.report, receipt, owner=self._owner)
         await self._store.release(evaluation.evaluation_id, self._owner)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, StringConstraints
 
-PROTOCOL_VERSION: Final = "0.1"
+PROTOCOL_VERSION: Final = "0.2"
 """Major.minor of the wire protocol, separate from the package's version: a client refuses another major."""
 
 PAGE_ITEMS: Final = 100

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from dep_mcp.protocol.base import FiniteFloat, Name, WireModel
+from dep_mcp.protocol.base import Digest, FiniteFloat, Name, WireModel
 from dep_mcp.protocol.errors import CardError
 from dep_mcp.protocol.items import Generation, RequestKind
 
@@ -32,6 +32,14 @@ class DataFile(WireModel):
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
     url: str | None = None
     """Where its authors publish it; fetched by `dep-mcp data pull`, never during an evaluation."""
+
+
+class Commitment(WireModel):
+    """A promise of what the items and targets are, made in public and opened when the benchmark retires."""
+
+    root: Digest
+    """Merkle root (RFC 6962) over salted items and targets; made by `dep-mcp bench commit`."""
+    items: Annotated[int, Field(ge=1)]
 
 
 class Resources(WireModel):
@@ -60,6 +68,9 @@ class DatasetCard(WireModel):
     publish_seed: bool = True
     """Whether the secret seed becomes readable when the evaluation closes."""
     resources: Resources = Resources()
+    commitment: Commitment | None = None
+    retired: bool = False
+    """Whether items and targets may be opened: `dep-mcp bench open` refuses until the card says so."""
 
 
 class Limits(WireModel):

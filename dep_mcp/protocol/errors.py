@@ -6,6 +6,7 @@
     ├── CardError                     broken_card          422  a card names the file and the field
     ├── UnknownNameError              unknown_name         404  no such benchmark, task, model or evaluation
     ├── DataError                     bad_data             422  missing, empty, duplicate or wrong digest
+    ├── ReceiptError                  bad_receipt          422  a receipt or an opening isn't what it should be
     ├── SealError                                               what a benchmark endpoint refuses
     │   ├── NotOpenError              not_open             409
     │   ├── AlreadyOpenError          already_open         409
@@ -95,6 +96,12 @@ class DataError(DepError):
     """A benchmark's data is missing, empty, repeated, or not what its digest says."""
 
     status, code = 422, "bad_data"
+
+
+class ReceiptError(DepError):
+    """A receipt, a key or an opening is broken, or isn't signed by whom it should be."""
+
+    status, code = 422, "bad_receipt"
 
 
 class SealError(DepError):

@@ -13,6 +13,7 @@ from dep_mcp.protocol.base import PAGE_ITEMS, PROTOCOL_VERSION, Digest, Name, Wi
 from dep_mcp.protocol.cards import Disclosure
 from dep_mcp.protocol.ids import EvaluationId, ItemId
 from dep_mcp.protocol.items import Generation, Item
+from dep_mcp.protocol.receipts import Claims, Envelope, PublicKey
 from dep_mcp.protocol.scores import ItemScore, ScoreReport
 from dep_mcp.protocol.submissions import Submission
 
@@ -53,6 +54,8 @@ class Open(WireModel):
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most so many items, drawn by the server, evenly over the sub-tasks."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    claims: Claims = Claims()
+    """What the receipt shall repeat in the operator's name."""
 
 
 class Opened(WireModel):
@@ -61,6 +64,8 @@ class Opened(WireModel):
     items: int
     epochs: int
     items_digest: Digest
+    public_key: PublicKey
+    """Of the container, minted now: its receipt bears the signature."""
 
 
 class GetItems(WireModel):
@@ -129,5 +134,7 @@ class ScoreResult(WireModel):
     state: ScoreState
     missing: int
     report: ScoreReport | None = None
+    receipt: Envelope | None = None
+    """The report, signed by the container."""
     details: tuple[ItemScore, ...] = ()
     next_cursor: Cursor | None = None

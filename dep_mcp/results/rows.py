@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
-from dep_mcp.protocol import Evaluation, FetchedPage, Opened, Record, ScoreReport
+from dep_mcp.protocol import Evaluation, FetchedPage, Opened, Record, ScoreReport, Submission
 from dep_mcp.protocol.errors import UnknownNameError
 
 _COLUMNS = "evaluation_id, state, cause, created_at, updated_at, settings"
@@ -78,7 +78,9 @@ def held_by(db: sqlite3.Connection, evaluation_id: str, owner: str | None) -> bo
     return owner is None or db.execute(query, (evaluation_id,)).fetchone()[0] == owner
 
 
-def column(db: sqlite3.Connection, evaluation_id: str, name: Literal["owner", "wish", "status"]) -> str | None:
+def column(
+    db: sqlite3.Connection, evaluation_id: str, name: Literal["owner", "wish", "status", "receipt"]
+) -> str | None:
     """One text of an evaluation."""
     row = db.execute(f"SELECT {name} FROM evaluations WHERE evaluation_id = ?", (evaluation_id,)).fetchone()
     return None if row is None else row[0]
@@ -146,6 +148,18 @@ def pages(db: sqlite3.Connection, evaluation_id: str) -> list[FetchedPage]:
     return [
         FetchedPage(position=position, items=items, cursor=cursor, next_cursor=following, answered=count)
         for position, items, cursor, following, count in db.execute(query, (evaluation_id,))
+    ]
+
+
+def digests(
+    db: sqlite3.Connection, evaluation_id: str, *, after: tuple[int, int], limit: int
+) -> list[tuple[int, int, bytes | None]]:
+    """Place, epoch and digest of answers, a page by (place, epoch); `None` for a failure."""
+    query = """SELECT position, epoch, failed, record -> '$.submission' FROM answers
+               WHERE evaluation_id = ? AND (position, epoch) > (?, ?) ORDER BY position, epoch LIMIT ?"""
+    return [
+        (position, epoch, None if failed else Submission.model_validate_json(text).digest())
+        for position, epoch, failed, text in db.execute(query, (evaluation_id, *after, limit))
     ]
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from dep_mcp.protocol import (
     TRANSITIONS,
+    Envelope,
     Evaluation,
     EvaluationState,
     FetchedPage,
@@ -29,13 +30,13 @@ from dep_mcp.results import rows
 
 Value = TypeVar("Value")
 
-_VERSION = 2
+_VERSION = 3
 LEASE_S = 60.0
 """How long a claim lasts without being renewed."""
 _SCHEMA = """
 CREATE TABLE evaluations (evaluation_id TEXT PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL,
     created_at TEXT NOT NULL, updated_at TEXT NOT NULL, settings TEXT NOT NULL, seed TEXT NOT NULL,
-    opened TEXT, report TEXT, owner TEXT, lease TEXT, wish TEXT, status TEXT) STRICT;
+    opened TEXT, report TEXT, receipt TEXT, owner TEXT, lease TEXT, wish TEXT, status TEXT) STRICT;
 CREATE TABLE transitions (evaluation_id TEXT NOT NULL REFERENCES evaluations, at TEXT NOT NULL, state TEXT NOT NULL,
     cause TEXT NOT NULL) STRICT;
 CREATE TABLE pages (evaluation_id TEXT NOT NULL REFERENCES evaluations, position INTEGER NOT NULL,
@@ -58,6 +59,7 @@ ON CONFLICT DO UPDATE SET failed = excluded.failed, record = excluded.record WHE
 place in the evaluation's order, in which answers come about, so that a batch touches few pages of the file."""
 _GATHER_S, _BUSY_PER_S = 0.02, 2000
 """Between two commits, while so many answers come a second: a disk's flush costs as much for one as for a hundred."""
+_DIGESTS = 1000
 _FULL = 2**20
 """Bytes free, below which an error is put down to a lack of them: SQLite reserves some hundred kilobytes at once."""
 
@@ -219,7 +221,7 @@ class Store:
         return await self._do(work)
 
     async def fix_items(self, evaluation_id: str, opened: Opened) -> None:
-        """Record the item set that `open` fixed, durably.
+        """Record the item set that `open` fixed, durably, and the key of the container that it was fixed in.
 
         Raises:
             StoreError: Another item set was fixed before: the benchmark isn't reproducible.
@@ -227,7 +229,7 @@ class Store:
 
         def work(db: sqlite3.Connection) -> None:
             before = rows.opened(db, evaluation_id)
-            if before is not None and before != opened:
+            if before is not None and before != opened.model_copy(update={"public_key": before.public_key}):
                 msg = "the benchmark generated other items than at first from the same seed; nothing was submitted"
                 raise StoreError(msg)
             db.execute(
@@ -237,8 +239,10 @@ class Store:
 
         await self._do(work)
 
-    async def complete(self, evaluation_id: str, report: ScoreReport, *, owner: str | None = None) -> None:
-        """Record the score and close the evaluation, in one transaction.
+    async def complete(
+        self, evaluation_id: str, report: ScoreReport, receipt: Envelope, *, owner: str | None = None
+    ) -> None:
+        """Record the score and its receipt, and close the evaluation, in one transaction.
 
         Raises:
             UsageError: Another process has taken it over.
@@ -250,9 +254,9 @@ class Store:
                 msg = f"evaluation {evaluation_id} was taken over by another process, which goes on with it"
                 raise UsageError(msg)
             db.execute(
-                "UPDATE evaluations SET state = 'completed', cause = 'scored', updated_at = ?, report = ?"
+                "UPDATE evaluations SET state = 'completed', cause = 'scored', updated_at = ?, report = ?, receipt = ?"
                 " WHERE evaluation_id = ?",
-                (now, report.model_dump_json(), evaluation_id),
+                (now, report.model_dump_json(), receipt.model_dump_json(), evaluation_id),
             )
             db.execute("INSERT INTO transitions VALUES (?, ?, 'completed', 'scored')", (evaluation_id, now))
 
@@ -329,6 +333,10 @@ class Store:
         """The score, once there is one."""
         return await self._do(lambda db: rows.report(db, evaluation_id))
 
+    async def receipt(self, evaluation_id: str) -> str | None:
+        """The receipt of the score as it was recorded, byte for byte, once there is one."""
+        return await self._do(lambda db: rows.column(db, evaluation_id, "receipt"))
+
     async def totals(self, evaluation_id: str) -> rows.Totals:
         """Answers, failures, tokens and cost so far."""
         return await self._do(lambda db: rows.totals(db, evaluation_id))
@@ -348,6 +356,16 @@ class Store:
     async def pages(self, evaluation_id: str) -> list[FetchedPage]:
         """The pages of items that were fetched so far, in order."""
         return await self._do(lambda db: rows.pages(db, evaluation_id))
+
+    async def digests(self, evaluation_id: str) -> AsyncGenerator[list[bytes | None]]:
+        """SHA-256 of all answers, in pages by place and epoch; `None` for a declared failure."""
+        after = (-1, 0)
+        while True:
+            found = await self._do(lambda db, after=after: rows.digests(db, evaluation_id, after=after, limit=_DIGESTS))  # type: ignore[misc]
+            if not found:
+                return
+            yield [digest for _, _, digest in found]
+            after = found[-1][:2]
 
     async def journal(self, evaluation_id: str, *, page: int = 100) -> AsyncGenerator[list[Record]]:
         """All records, in pages by place and epoch."""

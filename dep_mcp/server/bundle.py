@@ -9,16 +9,19 @@ import json
 import sqlite3
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import cast
 
 from dep_mcp.protocol import Item
 from dep_mcp.protocol.errors import DataError
+from dep_mcp.receipts import framed
 from dep_mcp.scoring import Target
 from dep_mcp.server.benchmark import SealedItem
 
+BUNDLE = "bundle.sqlite"
+"""Name of the indexed bundle in a benchmark's folder."""
 _SCHEMA = """
 CREATE TABLE items (number INTEGER PRIMARY KEY, item_id TEXT UNIQUE NOT NULL, subtask TEXT, item TEXT NOT NULL,
                     target TEXT NOT NULL) STRICT;
@@ -49,7 +52,7 @@ class Bundle:
         number = 0
         for number, sealed in enumerate(items, 1):
             item, target = sealed.item.model_dump_json(), json.dumps(sealed.target, sort_keys=True)
-            digest.update(f"{len(item)}:{item}{len(target)}:{target}".encode())
+            digest.update(framed(item, target))
             row = (number - 1, sealed.item.item_id, sealed.item.subtask, item, target)
             try:
                 db.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", row)
@@ -80,6 +83,15 @@ class Bundle:
         """The ground truth of one item."""
         (target,) = self._db.execute("SELECT target FROM items WHERE number = ?", (number,)).fetchone()
         return cast("Target", json.loads(target))
+
+    def row(self, number: int) -> tuple[str, str]:
+        """One item with its target, as the JSON that the digest is over."""
+        query = "SELECT item, target FROM items WHERE number = ?"
+        return cast("tuple[str, str]", self._db.execute(query, (number,)).fetchone())
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """All of them, in their order."""
+        yield from self._db.execute("SELECT item, target FROM items ORDER BY number")
 
     def number_of(self, item_id: str) -> int | None:
         """The number of an item, if there is one of that id."""

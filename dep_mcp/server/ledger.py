@@ -2,6 +2,7 @@
 
 from array import array
 from collections import Counter
+from collections.abc import Iterator
 from enum import IntEnum
 
 from dep_mcp.protocol.errors import SubmissionConflictError
@@ -54,6 +55,11 @@ class Ledger:
         self._entries[slot] = entry
         self._hashes[slot * _HASH : (slot + 1) * _HASH] = digest
         self._scores[slot] = score
+
+    def digests(self) -> Iterator[bytes | None]:
+        """What was submitted, slot by slot, by its hash; `None` for what failed or is missing."""
+        for slot, entry in enumerate(self._entries):
+            yield bytes(self._hashes[slot * _HASH : (slot + 1) * _HASH]) if entry >= Entry.SCORED else None
 
     def count(self) -> Counter[Entry]:
         """How many slots hold what."""

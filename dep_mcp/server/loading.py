@@ -3,16 +3,19 @@
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
-from dep_mcp.protocol import DatasetCard, parse_card
+from dep_mcp import scoring
+from dep_mcp.protocol import DatasetCard, Digest, parse_card
 from dep_mcp.protocol.errors import CardError
 from dep_mcp.server.benchmark import Benchmark, Draw
-from dep_mcp.server.bundle import Bundle
+from dep_mcp.server.bundle import BUNDLE, Bundle
 from dep_mcp.server.session import SealedSession
 
-BUNDLE = "bundle.sqlite"
-"""Name of the indexed bundle in a benchmark's folder."""
+_SCORING = Path(scoring.__file__).parent
+_CODE = frozenset({".py", ".txt"})
+"""Modules, and the lock of what they import."""
 
 
 def load_benchmark(folder: Path) -> Benchmark:
@@ -59,10 +62,17 @@ def index(folder: Path) -> None:
 def load_session(folder: Path) -> SealedSession:
     """A session over the folder's bundle, or over its generator."""
     benchmark = load_benchmark(folder)
+    scorer = _digest(_SCORING, folder, suffixes=_CODE)
     if not benchmark.generated:
         bundle = Bundle.load(folder / BUNDLE)
-        return SealedSession(benchmark, digest=bundle.digest, bundle=bundle)
+        return SealedSession(benchmark, digest=bundle.digest, bundle=bundle, scorer=scorer)
+    return SealedSession(benchmark, digest=_digest(folder, suffixes=_CODE | {".yaml"}), bundle=None, scorer=scorer)
+
+
+def _digest(*folders: Path, suffixes: AbstractSet[str]) -> Digest:
+    """SHA-256 over the files with these suffixes, path by path."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in {".py", ".yaml", ".txt"}):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    return SealedSession(benchmark, digest="sha256:" + digest.hexdigest(), bundle=None)
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in suffixes):
+            digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"sha256:{digest.hexdigest()}"

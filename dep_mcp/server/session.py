@@ -2,17 +2,22 @@
 
 import hashlib
 import time
+from datetime import UTC, datetime
 from difflib import get_close_matches
 
 from dep_mcp.metrics import estimate
 from dep_mcp.protocol import (
     PAGE_BYTES,
     PAGE_ITEMS,
+    Attested,
     ChoiceAnswer,
+    Claimed,
     Counts,
     DeclaredFailure,
     Description,
+    Digest,
     Disclosure,
+    Envelope,
     Estimate,
     GetItems,
     Item,
@@ -40,6 +45,7 @@ from dep_mcp.protocol.errors import (
     UnknownNameError,
     WrongEvaluationError,
 )
+from dep_mcp.receipts import AnswerLog, SigningKey, issue
 from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.guard import Guard
@@ -56,11 +62,15 @@ class SealedSession:
         benchmark: The author's.
         digest: Of its data, or of its generator.
         bundle: Its indexed items; `None` where they are generated at `open`.
+        scorer: Digest of the code that scores, for the receipt.
     """
 
-    def __init__(self, benchmark: Benchmark, *, digest: str, bundle: Bundle | None) -> None:
+    def __init__(
+        self, benchmark: Benchmark, *, digest: Digest, bundle: Bundle | None, scorer: Digest | None = None
+    ) -> None:
         self._benchmark = benchmark
         self._digest = digest
+        self._scorer = scorer
         self._indexed = bundle
         self._guard = Guard(benchmark.scorer)
         self._opening: Open | None = None
@@ -99,7 +109,12 @@ class SealedSession:
         elif self._opening != opening:
             msg = "this container was opened for another evaluation: start another container"
             raise AlreadyOpenError(msg)
-        return Opened(items=len(self._order), epochs=opening.epochs, items_digest=self._items_digest)
+        return Opened(
+            items=len(self._order),
+            epochs=opening.epochs,
+            items_digest=self._items_digest,
+            public_key=self._key.public,
+        )
 
     def _fix(self, opening: Open) -> None:
         tasks = self._tasks()
@@ -118,6 +133,7 @@ class SealedSession:
             digest.update(self._bundle.item_json(number).encode() + b"\n")
         self._items_digest = "sha256:" + digest.hexdigest()
         self._ledger = Ledger(len(self._order), opening.epochs)
+        self._key = SigningKey.mint()
         self._opening = opening
 
     def _opened(self, evaluation_id: str) -> Open:
@@ -221,7 +237,9 @@ class SealedSession:
             missing = self._ledger.count()[Entry.MISSING]
             if missing:
                 return ScoreResult(state=ScoreState.INCOMPLETE, missing=missing)
-            self._result = ScoreResult(state=ScoreState.SCORED, missing=0, report=self._report(opening))
+            report = self._report(opening)
+            receipt = self._receipt(opening, report)
+            self._result = ScoreResult(state=ScoreState.SCORED, missing=0, report=report, receipt=receipt)
         if self._benchmark.card.disclosure is not Disclosure.FULL:
             self._offset(request.cursor, 0)  # no cursor was ever handed out
             return self._result
@@ -270,6 +288,23 @@ class SealedSession:
             ),
             items_digest=self._items_digest,
         )
+
+    def _receipt(self, opening: Open, report: ScoreReport) -> Envelope:
+        """The report with all that it rests on, signed; made once, since its time is part of it."""
+        card, log = self._benchmark.card, AnswerLog()
+        for digest in self._ledger.digests():
+            log.add(digest)
+        attested = Attested(
+            public_key=self._key.public,
+            report=report,
+            disclosure=card.disclosure,
+            data=self._digest,
+            scorer=self._scorer,
+            answers=log.root,
+            commitment=card.commitment,
+        )
+        claimed = Claimed(**opening.claims.model_dump(), at=datetime.now(UTC))
+        return issue(attested, claimed, log, self._key)
 
     def _subtasks(self, parts: dict[str | None, list[float]], epochs: int) -> dict[str, Estimate]:
         if self._benchmark.card.disclosure is Disclosure.FINAL:

@@ -25,10 +25,12 @@ class FakeContainer:
 
     Args:
         number: Makes its id.
+        image: The digest that it claims.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, image: str = "") -> None:
         self.id = f"fake-{number}"
+        self.image = image
         self.written: list[bytes] = []
         """Every line that the client sent."""
         self.left: list[bytes] = []
@@ -107,8 +109,7 @@ class FakeRuntime:
     @asynccontextmanager
     async def start(self, spec: ContainerSpec) -> AsyncGenerator[Container]:
         """Serve one session until the block ends."""
-        del spec
-        container = FakeContainer(len(self.containers))
+        container = FakeContainer(len(self.containers), spec.image)
         self.containers.append(container)
         from dep_mcp.server.app import create_app
 

@@ -71,6 +71,9 @@ def test_the_wheel_evaluates_from_another_folder(installed: Path, cli: Any) -> N
     assert "1.000" in ended.stdout
 
 
+PAGES = ("README.md", "docs/receipts.md")
+
+
 def commands(name: str) -> list[list[str]]:
     """The `dep-mcp` commands of a page, without prompts and comments."""
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -78,12 +81,12 @@ def commands(name: str) -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-@pytest.mark.parametrize("command", commands("README.md"), ids=" ".join)
-def test_commands_of_the_readme_exist(command: list[str], cli: Any) -> None:
-    """Each subcommand and option that the README shows is one that the program knows."""
+@pytest.mark.parametrize("command", [command for page in PAGES for command in commands(page)], ids=" ".join)
+def test_commands_of_the_pages_exist(command: list[str], cli: Any) -> None:
+    """Each subcommand and option that README and receipts page show is one that the program knows."""
     words = [word for word in command if not word.startswith("-")]
     options = {word for word in command if word.startswith("-")}
-    path = words[:2] if words[0] in ("ls", "model", "data") else words[:1]
+    path = words[:2] if words[0] in ("ls", "model", "data", "receipt", "key", "bench") else words[:1]
     shown = cli(*path, "--help")
     assert shown.returncode == 0, shown.stderr
     for option in options:

@@ -172,7 +172,7 @@ def test_an_image_holds_the_sealed_rooms_and_nothing_of_the_host(tmp_path: Path)
         (path / name).write_text("", encoding="utf-8")
     spec = build_spec(read_folder(path), {"test.jsonl": Path(os.devnull)}, "base:1")
     rooms = {name.split("/")[1] for name in spec.files if name.startswith("dep_mcp/")}
-    assert rooms == {"__init__.py", "protocol", "metrics", "scoring", "server"}
+    assert rooms == {"__init__.py", "protocol", "metrics", "receipts", "scoring", "server"}
     assert {name for name in spec.files if name.startswith("benchmark/")} == {
         "benchmark/benchmark.py",
         "benchmark/dataset_card.yaml",

@@ -9,8 +9,8 @@ import pytest
 
 from dep_mcp.containers import Container, ContainerSpec
 from dep_mcp.orchestrator import SealedEndpoint, endpoint
-from dep_mcp.protocol import Open, Opened, ScoreState, Submission, TextAnswer, new_evaluation_id
-from dep_mcp.protocol.errors import ContainerLostError, StoreError, UnknownNameError
+from dep_mcp.protocol import ItemPage, Open, Opened, ScoreState, Submission, TextAnswer, new_evaluation_id
+from dep_mcp.protocol.errors import ContainerLostError, ReceiptError, StoreError, UnknownNameError
 from dep_mcp.server.benchmark import Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.loading import load_benchmark
@@ -28,6 +28,10 @@ def toy_session() -> SealedSession:
 
 def answer(number: int) -> Submission:
     return Submission(item_id=f"toy-{number}", answer=TextAnswer(text=f"target-{number + 1}"))
+
+
+def numbers(page: ItemPage) -> list[int]:
+    return [int(item.item_id.removeprefix("toy-")) for item in page.items]
 
 
 @dataclass
@@ -80,9 +84,8 @@ async def test_calls_go_to_the_container() -> None:
     async with asyncio.timeout(20), endpoint_of(FakeRuntime(toy_session), journal, limit=2) as sealed:
         assert sealed.opened == journal.opened[0]
         assert (await sealed.describe()).benchmark == "toy"
-        items = (await sealed.get_items()).items
-        numbers = [int(item.item_id.removeprefix("toy-")) for item in items]
-        assert (await sealed.submit(tuple(answer(number) for number in numbers))).accepted == 2
+        items = await sealed.get_items()
+        assert (await sealed.submit(tuple(answer(number) for number in numbers(items)))).accepted == 2
         assert (await sealed.score()).state is ScoreState.SCORED
 
 
@@ -108,7 +111,52 @@ async def test_a_lost_container_is_replaced_and_the_answers_replayed() -> None:
         assert (await sealed.score()).missing == 150
         assert sealed.container_id == "fake-1"
     assert events == ["container_started", "container_ready", "container_lost", "container_replaced", "container_ready"]
-    assert journal.opened[0] == journal.opened[1]
+    first_key, second_key = (opened.public_key for opened in journal.opened)
+    assert first_key != second_key, "a key never leaves its container"
+    assert journal.opened[0] == journal.opened[1].model_copy(update={"public_key": first_key})
+
+
+async def test_the_first_score_stands() -> None:
+    """A replaced container signs with another key at another time: what was given once isn't given twice otherwise."""
+    runtime, journal = FakeRuntime(toy_session), Kept([answer(n) for n in range(300)])
+    async with asyncio.timeout(20), endpoint_of(runtime, journal) as sealed:
+        await sealed.submit(tuple(journal.answers[:100]))
+        await sealed.submit(tuple(journal.answers[100:200]))
+        await sealed.submit(tuple(journal.answers[200:]))
+        first = await sealed.score()
+        runtime.containers[-1].kill()
+        second = await sealed.score()
+        assert sealed.scored is not None
+    assert first.receipt is not None
+    assert first == second
+    assert sealed.scored.opened.public_key == journal.opened[0].public_key != journal.opened[1].public_key
+    assert sealed.scored.image == SPEC.image
+
+
+async def test_a_score_without_a_receipt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image that was built without one says what it likes."""
+    monkeypatch.setattr(SealedSession, "_receipt", lambda *_: None)
+    async with asyncio.timeout(20), endpoint_of(FakeRuntime(toy_session), limit=1) as sealed:
+        await sealed.submit(tuple(answer(number) for number in numbers(await sealed.get_items())))
+        with pytest.raises(ReceiptError, match="without a receipt"):
+            await sealed.score()
+
+
+async def test_a_replaced_container_cannot_score_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scorer that isn't reproducible would have its better day."""
+    runtime, journal, report = FakeRuntime(toy_session), Kept(), SealedSession._report
+    async with asyncio.timeout(20), endpoint_of(runtime, journal, limit=1) as sealed:
+        journal.answers = [answer(number) for number in numbers(await sealed.get_items())]
+        await sealed.submit(tuple(journal.answers))
+        first = (await sealed.score()).report
+        monkeypatch.setattr(
+            SealedSession, "_report", lambda *of: report(*of).model_copy(update={"ranked": 0.0, "upper": 0.0})
+        )
+        runtime.containers[-1].kill()
+        with pytest.raises(ReceiptError, match="first score stands"):
+            await sealed.score()
+        assert sealed.scored is not None
+        assert sealed.scored.report == first
 
 
 async def test_many_calls_that_find_it_gone_cause_one_replacement() -> None:
@@ -169,8 +217,8 @@ async def test_a_benchmark_that_refuses_to_open_is_not_started_again() -> None:
 class Garbling(FakeContainer):
     """Sends what can't be read once it is told to, as an attached container whose line is over the limit."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
+    def __init__(self, number: int, image: str) -> None:
+        super().__init__(number, image)
         self.garble = asyncio.Event()
 
     async def lines(self) -> AsyncIterator[bytes]:

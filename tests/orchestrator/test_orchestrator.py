@@ -11,7 +11,7 @@ from dep_mcp.containers import Image
 from dep_mcp.orchestrator import Orchestrator, Prepared, orchestrator
 from dep_mcp.orchestrator.catalogue import read_folder
 from dep_mcp.orchestrator.orchestrator import merge
-from dep_mcp.protocol import Evaluation, EvaluationState, Generation, ModelCard, RequestKind
+from dep_mcp.protocol import Envelope, Evaluation, EvaluationState, Generation, ModelCard, RequestKind
 from dep_mcp.protocol.errors import DataError, ResumeRefusedError, UsageError
 from dep_mcp.results import Store
 from dep_mcp.server.session import SealedSession
@@ -25,12 +25,16 @@ def no_session() -> SealedSession:
     raise AssertionError
 
 
+def never(_envelope: Envelope) -> Envelope:
+    raise AssertionError
+
+
 def prepared(name: str = "toy") -> Prepared:
     return Prepared(benchmark=read_folder(toy_folder(name)), task=None, image=IMAGE)
 
 
 def of(store: Store, owner: str = "me", *, dead: bool = False) -> Orchestrator:
-    return Orchestrator(FakeRuntime(no_session), store, owner=owner, dead=lambda _owner: dead)
+    return Orchestrator(FakeRuntime(no_session), store, owner=owner, dead=lambda _owner: dead, sign=never)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dep_mcp.protocol import (
+    Envelope,
     EvaluationState,
     FetchedPage,
     Opened,
@@ -25,12 +26,15 @@ from dep_mcp.protocol import (
     new_seed,
 )
 from dep_mcp.protocol.errors import StoreError, UnknownNameError, UsageError
+from dep_mcp.receipts import SigningKey
 from dep_mcp.results import Store
 from dep_mcp.results.store import LEASE_S
 
 MakeSettings = Callable[..., Settings]
 MakeRecord = Callable[..., Record]
 MakeReport = Callable[..., ScoreReport]
+KEY = SigningKey.mint()
+RECEIPT = Envelope(payloadType="application/vnd.in-toto+json", payload="e30=", signatures=(KEY.sign(b"{}"),))
 DIGEST = "sha256:" + "0" * 64
 
 
@@ -64,14 +68,17 @@ async def test_everything_is_there_after_reopening(
     tmp_path: Path, settings: MakeSettings, record: MakeRecord, report: MakeReport
 ) -> None:
     """A machine may be switched off between any two lines."""
-    path, opened = tmp_path / "deep" / "folder" / "store.sqlite", Opened(items=2, epochs=1, items_digest=DIGEST)
+    path, opened = (
+        tmp_path / "deep" / "folder" / "store.sqlite",
+        Opened(items=2, epochs=1, items_digest=DIGEST, public_key=KEY.public),
+    )
     async with Store.open(path) as store:
         evaluation_id = new_evaluation_id()
         await store.create(evaluation_id, settings(), "5eed" * 8)
         await store.fix_items(evaluation_id, opened)
         await store.append(evaluation_id, record("a", "1"))
         await store.append(evaluation_id, record("b", 500, detail="broken"))
-        await store.complete(evaluation_id, report(evaluation_id, 0.5))
+        await store.complete(evaluation_id, report(evaluation_id, 0.5), RECEIPT)
     async with Store.open(path) as store:
         evaluation = await store.evaluation(evaluation_id)
         assert (evaluation.state, evaluation.cause) == (EvaluationState.COMPLETED, "scored")
@@ -79,6 +86,7 @@ async def test_everything_is_there_after_reopening(
         assert await store.seed(evaluation_id) == "5eed" * 8
         assert await store.opened(evaluation_id) == opened
         assert await store.report(evaluation_id) == report(evaluation_id, 0.5)
+        assert await store.receipt(evaluation_id) == RECEIPT.model_dump_json()
         assert await journal(store, evaluation_id) == {("a", 1): "1", ("b", 1): 500}
         (failure,) = await store.failures(evaluation_id)
         assert failure.detail == "broken"
@@ -86,6 +94,26 @@ async def test_everything_is_there_after_reopening(
             ("running", "created"),
             ("completed", "scored"),
         ]
+
+
+@pytest.mark.parametrize("page", [2, 1000])
+async def test_the_digests_of_answers_are_those_of_their_submissions(
+    tmp_path: Path, settings: MakeSettings, record: MakeRecord, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """In the evaluation's order, however they came; a receipt is refused where one differs."""
+    monkeypatch.setattr("dep_mcp.results.store._DIGESTS", page)
+    texts = ["plain", "", 'quotes " \\ / \u2028 \x7f \x00 \U0001f600', "\t\n"]
+    records = [record(f"i-{number}", text) for number, text in enumerate(texts)]
+    records.append(record("i-4", 500))
+    records.append(record("i-5", "4", epoch=2))
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        evaluation_id = await add(store, settings())
+        for one in reversed(records):
+            await store.append(evaluation_id, one)
+        found = [digest async for digests in store.digests(evaluation_id) for digest in digests]
+    assert found == [
+        None if one.detail or number == 4 else one.submission.digest() for number, one in enumerate(records)
+    ]
 
 
 async def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
@@ -345,15 +373,17 @@ async def test_pages_of_items_are_remembered_with_their_answers(
 
 async def test_the_item_set_is_fixed_once(tmp_path: Path, settings: MakeSettings) -> None:
     """A benchmark that generates other items from the same seed isn't reproducible: nothing may be submitted to it."""
-    opened = Opened(items=2, epochs=1, items_digest=DIGEST)
+    opened = Opened(items=2, epochs=1, items_digest=DIGEST, public_key=KEY.public)
     async with Store.open(tmp_path / "store.sqlite") as store:
         evaluation_id = await add(store, settings())
         assert await store.opened(evaluation_id) is None
+        assert await store.receipt(evaluation_id) is None
         await store.fix_items(evaluation_id, opened)
-        await store.fix_items(evaluation_id, opened)
+        replaced = opened.model_copy(update={"public_key": SigningKey.mint().public})
+        await store.fix_items(evaluation_id, replaced)
         with pytest.raises(StoreError):
             await store.fix_items(evaluation_id, opened.model_copy(update={"items": 3}))
-        assert await store.opened(evaluation_id) == opened
+        assert await store.opened(evaluation_id) == replaced, "the container that serves it now"
 
 
 # -- the life cycle

@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from dep_mcp.orchestrator import Orchestrator, Prepared
 from dep_mcp.orchestrator.catalogue import read_folder
 from dep_mcp.protocol import DeclaredFailure, Evaluation, Generation, Limits, ModelCard, ScoreReport, TextAnswer
 from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
+from dep_mcp.receipts import SigningKey, countersigned
 from dep_mcp.results import Store
 from dep_mcp.runner import Progress, Runner
 from dep_mcp.server.benchmark import Draw
@@ -187,7 +189,13 @@ class Bench:
         limits = Limits(concurrency=8, timeout_s=TIMEOUT_S)
         self.card = ModelCard(name="faulty", adapter=name, model=model, api_base=provider.api_base, limits=limits)
         self.adapter = (Direct if kind == "direct" else LiteLLM)(self.card, api_key="sk")
-        self.orchestrator = Orchestrator(FakeRuntime(_session), store, owner="me", dead=lambda _owner: False)
+        self.orchestrator = Orchestrator(
+            FakeRuntime(_session),
+            store,
+            owner="me",
+            dead=lambda _owner: False,
+            sign=partial(countersigned, key=SigningKey.mint()),
+        )
 
     async def create(self) -> Evaluation:
         prepared = Prepared(

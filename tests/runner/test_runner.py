@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dep_mcp.orchestrator import Orchestrator, Prepared
 from dep_mcp.orchestrator.catalogue import read_folder
 from dep_mcp.protocol import Evaluation, Item, Limits, ModelCard, ScoreReport
 from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
+from dep_mcp.receipts import SigningKey, countersigned
 from dep_mcp.results import Store
 from dep_mcp.runner import Progress, Runner
 from dep_mcp.server.benchmark import Draw
@@ -73,7 +75,17 @@ class Bench:
 async def bench(folder: Path) -> AsyncGenerator[Bench]:
     async with Store.open(folder / "store.sqlite") as store:
         runtime = FakeRuntime(toy_session)
-        yield Bench(store, runtime, Orchestrator(runtime, store, owner="me", dead=lambda _owner: False))
+        yield Bench(
+            store,
+            runtime,
+            Orchestrator(
+                runtime,
+                store,
+                owner="me",
+                dead=lambda _owner: False,
+                sign=partial(countersigned, key=SigningKey.mint()),
+            ),
+        )
 
 
 async def test_every_item_is_answered_and_scored(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""Has a benchmark's own image commit to its items and targets, or open that commitment when the benchmark retires."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from pydantic_core import to_json
+
+from dep_mcp.containers import ContainerRuntime, ContainerSpec
+from dep_mcp.orchestrator.keys import OwnerKeys
+from dep_mcp.protocol import Commitment, DatasetCard, Opening
+from dep_mcp.protocol.errors import CardError, ContainerLostError, DataError
+
+TIMEOUT_S = 900.0
+"""For 200,000 items a minute is enough."""
+
+
+async def commit(runtime: ContainerRuntime, image: str, card: DatasetCard, keys: OwnerKeys) -> Commitment:
+    """Commit to the items and targets in an image, with a salt that is kept for the opening.
+
+    Raises:
+        DataError: The benchmark generates its items, or the image fails otherwise.
+        StoreError: The salt can't be kept.
+    """
+    salt = keys.new_salt()
+    lines = [line async for line in _answers(runtime, image, card, "commit", salt)]
+    commitment = Commitment.model_validate_json(b"".join(lines))
+    keys.keep_salt(commitment, salt)
+    return commitment
+
+
+async def open_up(
+    runtime: ContainerRuntime, image: str, card: DatasetCard, keys: OwnerKeys, *, item_ids: Sequence[str] = ()
+) -> AsyncGenerator[Opening]:
+    """Open items of a retired benchmark with their targets; all of them where none is named.
+
+    Raises:
+        CardError: The card commits to nothing.
+        UnknownNameError: The salt isn't here.
+        DataError: The image refuses: the benchmark isn't retired, or has no such item.
+    """
+    if card.commitment is None:
+        msg = f"the card of {card.name} commits to nothing, so there is nothing to open: see `dep-mcp bench commit`"
+        raise CardError(msg)
+    async for line in _answers(runtime, image, card, "open", keys.salt(card.commitment), item_ids):
+        yield Opening.model_validate_json(line)
+
+
+async def _answers(
+    runtime: ContainerRuntime, image: str, card: DatasetCard, command: str, salt: str, item_ids: Sequence[str] = ()
+) -> AsyncGenerator[bytes]:
+    """The lines that a command in the image prints; the salt goes in over its input, where no inspection shows it."""
+    spec = ContainerSpec(
+        image=image,
+        labels={"org.dep-mcp.benchmark": card.name},
+        memory_mb=card.resources.memory_mb,
+        cpus=card.resources.cpus,
+        command=("python", "-m", "dep_mcp.server", command, "/benchmark"),
+    )
+    try:
+        async with asyncio.timeout(TIMEOUT_S), runtime.start(spec) as container:
+            await container.write(to_json({"salt": salt, "items": list(item_ids)}) + b"\n")
+            async for line in container.lines():
+                yield line
+            if await container.exit_status() != 0:
+                raise DataError(container.stderr_tail().strip()[-2000:] or f"{command} failed without a word")
+    except TimeoutError as error:
+        msg = f"the image of {card.name} didn't end `{command}` within {TIMEOUT_S:.0f} s"
+        raise ContainerLostError(msg) from error
