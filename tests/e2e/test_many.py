@@ -173,6 +173,8 @@ async def test_failures_are_sent_again_alone_in_an_evaluation_of_their_own(cli: 
         (fork,) = await asyncio.to_thread(cli.documents, "resume", name, "--fork")
         assert (await provider.counters())["requests"] == before + failed + 100
     assert again["report"]["counts"] == {"expected": 100, "scored": 100, "scorer_errors": 0, "failed": 0, "missing": 0}
+    keys = [document["opened"].pop("public_key") for document in (first, again, fork)]
+    assert len(set(keys)) == 3
     assert again["opened"] == first["opened"]
     assert fork["opened"]["items_digest"] != first["opened"]["items_digest"]
     assert f"forked from {name}" in cli("show", again["evaluation"]["evaluation_id"]).stdout

@@ -140,7 +140,7 @@ def test_images_hold_neither_tests_nor_host_rooms() -> None:
     folder, _ = Catalogue([toy_folder().parents[1]]).resolve("toy")
     spec = build_spec(folder, {}, "base")
     rooms = {path.split("/")[1] for path in spec.files if path.startswith("dep_mcp/")}
-    assert rooms == {"__init__.py", "protocol", "metrics", "scoring", "server"}
+    assert rooms == {"__init__.py", "protocol", "metrics", "receipts", "scoring", "server"}
     assert json.dumps(sorted(spec.files)).count("tests/") == 0
 
 
