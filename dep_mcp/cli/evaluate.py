@@ -80,7 +80,14 @@ async def run(host: Host, plan: Plan, *, events: bool = False, started: Started 
             await _tell_neighbours(host, card)
             for benchmark in prepared:
                 evaluation = await host.orchestrator.create(
-                    benchmark, card, limit=plan.limit, epochs=plan.epochs, seed=plan.seed, generation=plan.generation
+                    benchmark,
+                    card,
+                    limit=plan.limit,
+                    epochs=plan.epochs,
+                    seed=plan.seed,
+                    generation=plan.generation,
+                    identity=plan.identity,
+                    final=plan.final,
                 )
                 made.append((evaluation, call))
         return await _together(host, made, plan, events=events, started=started)
@@ -132,6 +139,8 @@ async def _fork(host: Host, before: Evaluation, card: ModelCard, data: Sequence[
             limit=settings.limit,
             epochs=settings.epochs,
             generation=settings.generation,
+            identity=settings.identity,
+            final=settings.final,
             cause=f"forked from {before.evaluation_id}, none of whose answers are used",
         )
         (outcome,) = await _together(host, [(evaluation, call)], None)

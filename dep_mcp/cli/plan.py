@@ -28,6 +28,10 @@ class Plan(WireModel):
     """Instead of a fresh secret one, to repeat an evaluation."""
     generation: Generation | None = None
     """Settings that override those of the cards."""
+    identity: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    """Who is evaluated: the policies of the benchmarks' cards are kept against them."""
+    final: bool = False
+    """May use what a policy's quota reserves."""
     api_base: str | None = None
     """Address of the models' endpoint."""
     concurrency: Annotated[int, Field(ge=1, le=10000)] | None = None

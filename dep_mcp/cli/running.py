@@ -35,6 +35,9 @@ def _names(_ctx: object, _parameter: object, values: tuple[str, ...]) -> list[st
 @click.option("--data", multiple=True, type=click.Path(exists=True, path_type=Path),
               help="File or folder with a benchmark's data.")  # fmt: skip
 @click.option("--seed", metavar="HEX", help="Repeat an evaluation with the seed that `show` prints (32 hex digits).")
+@click.option("--identity", metavar="NAME",
+              help="Who is evaluated: keep the benchmarks' policies (quotas, steps) against them.")  # fmt: skip
+@click.option("--final", is_flag=True, default=None, help="Use what a policy reserves for final scores.")
 @click.option("--api-base", metavar="URL", help="Address of an OpenAI-compatible endpoint.")
 @click.option("--concurrency", type=click.IntRange(1, 10000),
               help="Calls in flight at most; without it, what the endpoint bears is found out.")  # fmt: skip

@@ -49,11 +49,14 @@ def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, 
         ("state", f"{evaluation.state} ({evaluation.cause})"),
         ("benchmark", benchmark_name(evaluation)),
         ("model", settings.model.name),
+        *([("identity", settings.identity)] if settings.identity else []),
     ]
     if report is None:
         lines.append(("answered", f"{totals.answered}; failures: {totals.failed}"))
     else:
         lines.append((report.metric, estimate(report.overall)))
+        if report.step:
+            lines.append(("policy", _rounded(report)))
         lines += [("", _part(name, part)) for name, part in report.subtasks.items()]
         lines.append(("failures", _failures(report)))
     outcomes = _outcomes(totals)
@@ -69,6 +72,13 @@ def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, 
         lines.append(("items", report.items_digest))
     lines += [("record", str(store)), ("log", str(log))]
     return "\n".join(f"{name:<12}{value}" for name, value in lines)
+
+
+def _rounded(report: ScoreReport) -> str:
+    text = f"scores come in steps of {report.step:g}; everything above is made from the rounded one"
+    if report.stands is None:
+        return text
+    return f"{text}. Not better by a step than {report.stands}, whose score stands"
 
 
 def _outcomes(totals: Totals) -> str:

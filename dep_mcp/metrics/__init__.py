@@ -1,5 +1,5 @@
 """Aggregates over scores: a mean with its uncertainty. Pure; sees scores, never targets."""
 
-from dep_mcp.metrics.estimate import estimate
+from dep_mcp.metrics.estimate import estimate, estimate_from_mean
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "estimate_from_mean"]

@@ -32,6 +32,20 @@ def estimate(values: Sequence[float], *, epochs: int = 1) -> Estimate:
     return Estimate(value=mean, n=n, stderr=stderr, low=low, high=high, method="wilson")
 
 
+def estimate_from_mean(mean: float | None, n: int) -> Estimate:
+    """What a mean of `n` item scores says by itself, as if each were 0 or 1: of a rounded one nothing else is told.
+
+    Args:
+        mean: In 0..1; `None` when nothing was scored.
+        n: Items.
+    """
+    if mean is None or n == 0:
+        return estimate(())
+    low, high = _wilson(mean, n)
+    stderr = math.sqrt(mean * (1 - mean) / (n - 1)) if n > 1 else None
+    return Estimate(value=mean, n=n, stderr=stderr, low=low, high=high, method="wilson")
+
+
 def _effective_size(mean: float, squares: float, n: int, most: int) -> float:
     spread = mean * (1 - mean)
     if spread <= 0:

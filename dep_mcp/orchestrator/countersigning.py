@@ -35,6 +35,8 @@ def claims_of(settings: Settings) -> Claims:
         model=settings.model.name,
         model_card=digest_of(settings.model),
         generation=digest_of(settings.generation),
+        identity=settings.identity,
+        policy_binds=settings.identity is not None,
     )
 
 

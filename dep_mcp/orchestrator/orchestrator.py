@@ -29,6 +29,7 @@ from dep_mcp.protocol import (
     ScoreReport,
     Settings,
     Submission,
+    Turn,
     new_evaluation_id,
     new_seed,
 )
@@ -51,6 +52,9 @@ class EvaluationStore(Protocol):
         self, evaluation_id: str, state: EvaluationState, cause: str, *, owner: str | None = None
     ) -> None:
         """Move it to another state, if its owner still holds it."""
+
+    async def take_turn(self, evaluation_id: str, settings: Settings) -> tuple[Turn, tuple[Turn, ...]]:
+        """Count it among the evaluations of its identity; its turn and the others."""
 
     async def complete(
         self, evaluation_id: str, report: ScoreReport, receipt: Envelope, *, owner: str | None = None
@@ -161,7 +165,7 @@ class Orchestrator:
             msg = f"{benchmark.card.name} has no task {task!r}; nearest: {near}"
             raise UnknownNameError(msg)
 
-    async def create(
+    async def create(  # noqa: PLR0913 (each changes the number)
         self,
         prepared: Prepared,
         model: ModelCard,
@@ -170,6 +174,8 @@ class Orchestrator:
         epochs: int = 1,
         seed: str | None = None,
         generation: Generation | None = None,
+        identity: str | None = None,
+        final: bool = False,
         cause: str = "created",
     ) -> Evaluation:
         """Create an evaluation, running, with a seed of its own and settings fixed for good.
@@ -191,6 +197,8 @@ class Orchestrator:
             memory_mb=card.resources.memory_mb,
             cpus=card.resources.cpus,
             publish_seed=card.publish_seed,
+            identity=identity,
+            final=final,
             model=model,
             generation=merge(card.generation, model.generation, generation),
             package_version=__version__,
@@ -230,8 +238,11 @@ class Orchestrator:
         return await self._store.evaluation(evaluation.evaluation_id)
 
     async def endpoint(self, evaluation: Evaluation, on_event: Callable[[str, str], None]) -> SealedEndpoint:
-        """The sealed endpoint of an evaluation; enter it to start the container."""
+        """The sealed endpoint of an evaluation, which takes its turn; enter it to start the container."""
         settings = evaluation.settings
+        turn, earlier = None, tuple[Turn, ...]()
+        if settings.identity is not None:
+            turn, earlier = await self._store.take_turn(evaluation.evaluation_id, settings)
         opening = Open(
             evaluation_id=evaluation.evaluation_id,
             seed=await self._store.seed(evaluation.evaluation_id),
@@ -239,6 +250,8 @@ class Orchestrator:
             limit=settings.limit,
             epochs=settings.epochs,
             claims=claims_of(settings),
+            turn=turn,
+            earlier=earlier,
         )
         spec = ContainerSpec(
             image=settings.image_digest,

@@ -15,7 +15,6 @@ from dep_mcp.protocol.cards import (
     Commitment,
     DataFile,
     DatasetCard,
-    Disclosure,
     Limits,
     ModelCard,
     Prices,
@@ -26,6 +25,7 @@ from dep_mcp.protocol.cards import (
 from dep_mcp.protocol.evaluations import TRANSITIONS, Evaluation, EvaluationState, Settings
 from dep_mcp.protocol.ids import EvaluationId, ItemId, new_evaluation_id, new_seed
 from dep_mcp.protocol.items import Generation, Item, Message, RequestKind
+from dep_mcp.protocol.policy import Disclosure, Policy, Quota, Turn
 from dep_mcp.protocol.receipts import (
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
@@ -111,9 +111,11 @@ __all__ = [
     "Open",
     "Opened",
     "Opening",
+    "Policy",
     "Predicate",
     "Prices",
     "PublicKey",
+    "Quota",
     "Record",
     "Rejection",
     "RequestKind",
@@ -131,6 +133,7 @@ __all__ = [
     "Submit",
     "Submitted",
     "TextAnswer",
+    "Turn",
     "Usage",
     "Weights",
     "WireModel",

@@ -1,7 +1,6 @@
 """Cards: what a benchmark's author and a model's owner declare, as YAML files."""
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Annotated, Literal, TypeVar
 
 import yaml
@@ -11,17 +10,7 @@ from pydantic_core import ErrorDetails
 from dep_mcp.protocol.base import Digest, FiniteFloat, Name, WireModel
 from dep_mcp.protocol.errors import CardError
 from dep_mcp.protocol.items import Generation, RequestKind
-
-
-class Disclosure(StrEnum):
-    """How much `score` tells."""
-
-    FULL = "full"
-    """Overall, sub-tasks and every item."""
-    AGGREGATE = "aggregate"
-    """Overall and sub-tasks."""
-    FINAL = "final"
-    """Overall only."""
+from dep_mcp.protocol.policy import Policy
 
 
 class DataFile(WireModel):
@@ -64,7 +53,7 @@ class DatasetCard(WireModel):
     generation: Generation = Generation()
     request: RequestKind = RequestKind.CHAT
     metric: Name = "accuracy"
-    disclosure: Disclosure = Disclosure.AGGREGATE
+    policy: Policy = Policy()
     publish_seed: bool = True
     """Whether the secret seed becomes readable when the evaluation closes."""
     resources: Resources = Resources()

@@ -15,7 +15,10 @@
     │   ├── SubmissionConflictError   submission_conflict  409  write-once: another answer is there
     │   ├── UnfitAnswerError          unfit_answer         422  not the kind of answer that the item asks for
     │   ├── EvaluationClosedError     evaluation_closed    409  scored: no submission any more
-    │   └── BadCursorError            bad_cursor           400
+    │   ├── BadCursorError            bad_cursor           400
+    │   ├── TooFewItemsError          too_few_items        422  the policy scores no fewer
+    │   ├── QuotaError                quota_exhausted      429  the policy scores this identity no more for now
+    │   └── TurnError                 turn_taken           409  another evaluation of this identity comes first
     ├── EngineError                   engine_unavailable   503  no container engine answers
     │   ├── ImageBuildError           image_build_failed   500
     │   ├── HardeningError            not_hardened         500  the engine applied less than was asked
@@ -154,6 +157,24 @@ class BadCursorError(SealError):
     """The cursor isn't one that this evaluation handed out."""
 
     status, code = 400, "bad_cursor"
+
+
+class TooFewItemsError(SealError):
+    """The policy scores no evaluation of so few items, or with so few answered."""
+
+    status, code = 422, "too_few_items"
+
+
+class QuotaError(SealError):
+    """The policy scores this identity no more for now; the message says when it will."""
+
+    status, code = 429, "quota_exhausted"
+
+
+class TurnError(SealError):
+    """Where the policy rounds, an identity's evaluations are scored one after the other."""
+
+    status, code = 409, "turn_taken"
 
 
 class EngineError(DepError):

@@ -46,6 +46,10 @@ class Settings(WireModel):
     memory_mb: int
     cpus: float
     publish_seed: bool
+    identity: str | None = None
+    """Who is evaluated, where the operator keeps the policy's turns by it."""
+    final: bool = False
+    """It may use what the policy's quota reserves."""
     model: ModelCard
     generation: Generation
     package_version: str

@@ -9,8 +9,9 @@ from typing import Annotated, Final, Literal
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints
 
 from dep_mcp.protocol.base import Digest, WireModel
-from dep_mcp.protocol.cards import Commitment, Disclosure
+from dep_mcp.protocol.cards import Commitment
 from dep_mcp.protocol.ids import EvaluationId
+from dep_mcp.protocol.policy import Policy
 from dep_mcp.protocol.scores import ScoreReport
 
 PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -68,7 +69,8 @@ class Attested(WireModel):
     """Minted at `open`; the private half never leaves the container."""
     report: ScoreReport
     """The score as `score` gave it; its `items_digest` is that of the prompts."""
-    disclosure: Disclosure
+    policy: Policy
+    """As the card states it."""
     data: Digest
     """Of items and targets, or of the generator."""
     scorer: Digest | None

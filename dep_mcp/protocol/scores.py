@@ -30,7 +30,7 @@ class Counts(WireModel):
     expected: int
     scored: int
     scorer_errors: int = 0
-    """Of the scored: those on which the scorer itself failed; they count as 0."""
+    """Of the scored: those on which the scorer failed; they count as 0. Not told (0) where scores are rounded."""
     failed: int
     """Declared failures: never scored."""
     missing: int
@@ -52,6 +52,10 @@ class ScoreReport(WireModel):
     """The mean with every failure and missing submission as right: the upper bound."""
     subtasks: dict[str, Estimate] = Field(default_factory=dict)
     counts: Counts
+    step: FiniteFloat = 0.0
+    """The policy rounds to its multiples, and all numbers are made from the rounded `ranked`; 0: they are exact."""
+    stands: EvaluationId | None = None
+    """The earlier evaluation whose score this one repeats, since it isn't better by a step."""
     items_digest: Digest
     """SHA-256 over the items as sent, in their order: two evaluations with the same digest saw the same questions."""
 

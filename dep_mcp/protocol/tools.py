@@ -10,9 +10,9 @@ from typing import Annotated, Final
 from pydantic import Field, StringConstraints
 
 from dep_mcp.protocol.base import PAGE_ITEMS, PROTOCOL_VERSION, Digest, Name, WireModel
-from dep_mcp.protocol.cards import Disclosure
 from dep_mcp.protocol.ids import EvaluationId, ItemId
 from dep_mcp.protocol.items import Generation, Item
+from dep_mcp.protocol.policy import Policy, Turn
 from dep_mcp.protocol.receipts import Claims, Envelope, PublicKey
 from dep_mcp.protocol.scores import ItemScore, ScoreReport
 from dep_mcp.protocol.submissions import Submission
@@ -36,7 +36,7 @@ class Description(WireModel):
     title: str
     license: str
     metric: Name
-    disclosure: Disclosure
+    policy: Policy
     tasks: tuple[str, ...] = ()
     """Names that `open` takes as `task`; empty when the benchmark has no parts to choose from."""
     generation: Generation
@@ -56,6 +56,10 @@ class Open(WireModel):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 1
     claims: Claims = Claims()
     """What the receipt shall repeat in the operator's name."""
+    turn: Turn | None = None
+    """Of this evaluation, where the operator keeps the turns of `claims.identity`."""
+    earlier: Annotated[tuple[Turn, ...], Field(max_length=100_000)] = ()
+    """That identity's other turns: all that were scored, and those that were opened before and still may be."""
 
 
 class Opened(WireModel):

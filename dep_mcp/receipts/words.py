@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from dep_mcp.protocol import Estimate, PublicKey
+from dep_mcp.protocol import Estimate, Policy, PublicKey
 from dep_mcp.receipts.keys import key_id
 from dep_mcp.receipts.verify import Verified
 
@@ -30,7 +30,7 @@ def explain(verified: Verified) -> str:
         ("data", attested.data),
         ("scorer", attested.scorer or "not stated"),
         ("commitment", f"{commitment.root} over {commitment.items} items" if commitment else "none"),
-        ("disclosure", attested.disclosure),
+        ("policy", _policy(attested.policy)),
     ]
     operator = [
         ("image", claimed.image or "not stated"),
@@ -38,7 +38,7 @@ def explain(verified: Verified) -> str:
         ("settings", claimed.generation or "not stated"),
         ("identity", claimed.identity or "not stated"),
         ("time", claimed.at.isoformat()),
-        ("policy", "kept by the operator against others" if claimed.policy_binds else _UNBOUND),
+        ("turns", "kept by the operator against others" if claimed.policy_binds else _UNBOUND),
     ]
     lines = [
         f"receipt of evaluation {report.evaluation_id}: good",
@@ -84,6 +84,18 @@ def _estimate(value: Estimate) -> str:
     if value.value is None:
         return "nothing was scored"
     return f"{value.value:.3f} (95 % interval {value.low:.3f} to {value.high:.3f}, n = {value.n})"
+
+
+def _policy(policy: Policy) -> str:
+    told = [f"discloses {policy.disclosure}"]
+    if policy.least_items:
+        told.append(f"scores no fewer than {policy.least_items} items")
+    if policy.quota is not None:
+        within = "" if policy.quota.window_s is None else f" within {policy.quota.window_s:g} s"
+        told.append(f"{policy.quota.scores} scores of one identity{within}")
+    if policy.step:
+        told.append(f"in steps of {policy.step:g} (Ladder)")
+    return ", ".join(told)
 
 
 def _short(public: PublicKey) -> str:

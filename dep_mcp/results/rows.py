@@ -5,7 +5,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
-from dep_mcp.protocol import Evaluation, FetchedPage, Opened, Record, ScoreReport, Submission
+from dep_mcp.protocol import Evaluation, FetchedPage, Opened, Record, ScoreReport, Settings, Submission, Turn
 from dep_mcp.protocol.errors import UnknownNameError
 
 _COLUMNS = "evaluation_id, state, cause, created_at, updated_at, settings"
@@ -161,6 +161,28 @@ def digests(
         (position, epoch, None if failed else Submission.model_validate_json(text).digest())
         for position, epoch, failed, text in db.execute(query, (evaluation_id, *after, limit))
     ]
+
+
+def take_turn(db: sqlite3.Connection, turn: Turn, settings: Settings) -> tuple[Turn, tuple[Turn, ...]]:
+    """See `Store.take_turn`."""
+    whose = (settings.benchmark, settings.benchmark_version, settings.identity)
+    db.execute(
+        "INSERT INTO turns (evaluation_id, benchmark, version, identity, turn) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (turn.evaluation_id, *whose, turn.model_dump_json()),
+    )
+    query = """SELECT turn FROM turns JOIN evaluations USING (evaluation_id)
+               WHERE benchmark = ? AND version = ? AND identity = ? AND evaluation_id != ?
+               AND (state = 'completed' OR state != 'failed'
+                    AND number < (SELECT number FROM turns WHERE evaluation_id = ?)) ORDER BY number"""
+    others = db.execute(query, (*whose, turn.evaluation_id, turn.evaluation_id))
+    (mine,) = db.execute("SELECT turn FROM turns WHERE evaluation_id = ?", (turn.evaluation_id,)).fetchone()
+    return Turn.model_validate_json(mine), tuple(Turn.model_validate_json(text) for (text,) in others)
+
+
+def score_turn(db: sqlite3.Connection, evaluation_id: str, score: float) -> None:
+    """Settle the turn of an evaluation, if it has one, with what was disclosed."""
+    db.execute("UPDATE turns SET turn = json_set(turn, '$.score', ?) WHERE evaluation_id = ?", (score, evaluation_id))
 
 
 def records(

@@ -24,13 +24,14 @@ from dep_mcp.protocol import (
     Record,
     ScoreReport,
     Settings,
+    Turn,
 )
 from dep_mcp.protocol.errors import StoreError, UnknownNameError, UsageError
 from dep_mcp.results import rows
 
 Value = TypeVar("Value")
 
-_VERSION = 3
+_VERSION = 4
 LEASE_S = 60.0
 """How long a claim lasts without being renewed."""
 _SCHEMA = """
@@ -44,6 +45,9 @@ CREATE TABLE pages (evaluation_id TEXT NOT NULL REFERENCES evaluations, position
 CREATE TABLE answers (evaluation_id TEXT NOT NULL REFERENCES evaluations, position INTEGER NOT NULL,
     epoch INTEGER NOT NULL, failed INTEGER NOT NULL, record TEXT NOT NULL,
     PRIMARY KEY (evaluation_id, position, epoch)) STRICT, WITHOUT ROWID;
+CREATE TABLE turns (number INTEGER PRIMARY KEY, evaluation_id TEXT UNIQUE NOT NULL REFERENCES evaluations,
+    benchmark TEXT NOT NULL, version TEXT NOT NULL, identity TEXT NOT NULL, turn TEXT NOT NULL) STRICT;
+CREATE INDEX turns_of ON turns (benchmark, version, identity);
 """
 _CREATE = """
 INSERT INTO evaluations (evaluation_id, state, cause, created_at, updated_at, settings, seed)
@@ -239,10 +243,24 @@ class Store:
 
         await self._do(work)
 
+    async def take_turn(self, evaluation_id: str, settings: Settings) -> tuple[Turn, tuple[Turn, ...]]:
+        """Count an evaluation among those of its identity, durably; the same turn when it is taken up again.
+
+        Returns:
+            Its turn, and the others of that identity on this version of the benchmark: all that were scored, and those
+            that were taken before and may yet be (their evaluation isn't failed or cancelled).
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[Turn, tuple[Turn, ...]]:
+            turn = Turn(evaluation_id=evaluation_id, at=datetime.now(UTC), final=settings.final)
+            return rows.take_turn(db, turn, settings)
+
+        return await self._do(work)
+
     async def complete(
         self, evaluation_id: str, report: ScoreReport, receipt: Envelope, *, owner: str | None = None
     ) -> None:
-        """Record the score and its receipt, and close the evaluation, in one transaction.
+        """Record the score and its receipt, settle its turn, and close the evaluation, in one transaction.
 
         Raises:
             UsageError: Another process has taken it over.
@@ -259,6 +277,7 @@ class Store:
                 (now, report.model_dump_json(), receipt.model_dump_json(), evaluation_id),
             )
             db.execute("INSERT INTO transitions VALUES (?, ?, 'completed', 'scored')", (evaluation_id, now))
+            rows.score_turn(db, evaluation_id, report.ranked)
 
         await self._do(work)
 

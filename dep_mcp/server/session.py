@@ -50,6 +50,7 @@ from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.guard import Guard
 from dep_mcp.server.ledger import Entry, Ledger
+from dep_mcp.server.policy import admit, disclosed
 
 SUBMIT_S = 20.0
 """How long one call of `submit` takes on further submissions; the caller sends the rest again."""
@@ -85,7 +86,7 @@ class SealedSession:
             title=card.title,
             license=card.license,
             metric=card.metric,
-            disclosure=card.disclosure,
+            policy=card.policy,
             tasks=tuple(self._tasks()),
             generation=card.generation,
             data_digest=self._digest,
@@ -103,6 +104,7 @@ class SealedSession:
             AlreadyOpenError: It is open for another evaluation, or with other arguments.
             UnknownNameError: No task of that name.
             DataError: The generator yielded nothing, or an id twice.
+            SealError: The policy doesn't let it be scored; see `dep_mcp.server.policy`.
         """
         if self._opening is None:
             self._fix(opening)
@@ -127,6 +129,7 @@ class SealedSession:
         )
         task = opening.task if self._indexed else None
         self._order = self._bundle.draw(opening.seed, task=task, limit=opening.limit)
+        admit(self._benchmark.card.policy, opening, len(self._order))
         self._positions = {number: position for position, number in enumerate(self._order)}
         digest = hashlib.sha256()
         for number in self._order:
@@ -230,6 +233,7 @@ class SealedSession:
         """Score a complete evaluation, once; a repeated call returns the same.
 
         Raises:
+            TooFewItemsError: Fewer items were answered than the policy scores.
             BadCursorError: Not a cursor of this evaluation.
         """
         opening = self._opened(request.evaluation_id)
@@ -237,10 +241,10 @@ class SealedSession:
             missing = self._ledger.count()[Entry.MISSING]
             if missing:
                 return ScoreResult(state=ScoreState.INCOMPLETE, missing=missing)
-            report = self._report(opening)
+            report = disclosed(self._benchmark.card.policy, self._report(opening), opening.earlier)
             receipt = self._receipt(opening, report)
             self._result = ScoreResult(state=ScoreState.SCORED, missing=0, report=report, receipt=receipt)
-        if self._benchmark.card.disclosure is not Disclosure.FULL:
+        if self._benchmark.card.policy.disclosure is not Disclosure.FULL:
             self._offset(request.cursor, 0)  # no cursor was ever handed out
             return self._result
         details, cursor = self._details(request, opening.epochs)
@@ -297,7 +301,7 @@ class SealedSession:
         attested = Attested(
             public_key=self._key.public,
             report=report,
-            disclosure=card.disclosure,
+            policy=card.policy,
             data=self._digest,
             scorer=self._scorer,
             answers=log.root,
@@ -307,6 +311,6 @@ class SealedSession:
         return issue(attested, claimed, log, self._key)
 
     def _subtasks(self, parts: dict[str | None, list[float]], epochs: int) -> dict[str, Estimate]:
-        if self._benchmark.card.disclosure is Disclosure.FINAL:
+        if self._benchmark.card.policy.disclosure is Disclosure.FINAL:
             return {}
         return {name: estimate(values, epochs=epochs) for name, values in sorted(parts.items(), key=str) if name}

@@ -87,7 +87,7 @@ def test_a_path_to_no_benchmark_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("card", "field"),
     [
-        (CARD + "disclosure: everything\n", "disclosure"),
+        (CARD + "policy: {disclosure: everything}\n", "disclosure"),
         (CARD + "resources: {memory_mb: 1}\n", "resources.memory_mb"),
         (CARD + "data: [{name: ../x, sha256: abc}]\n", "data.0.sha256"),
         (CARD.replace("title: t\n", ""), "title"),

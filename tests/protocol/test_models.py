@@ -109,7 +109,7 @@ REFUSED: list[tuple[type[WireModel], dict[str, Any]]] = [
     (DatasetCard, CARD | {"name": ""}),
     (DatasetCard, CARD | {"name": "../b"}),
     (DatasetCard, CARD | {"name": "x" * 201}),
-    (DatasetCard, CARD | {"disclosure": "everything"}),
+    (DatasetCard, CARD | {"policy": {"disclosure": "everything"}}),
     (DatasetCard, CARD | {"version": 1.0}),
     (ModelCard, MODEL_CARD | {"api_key_env": "sk-something"}),
     (ModelCard, MODEL_CARD | {"serve": "vllm"}),

@@ -14,9 +14,9 @@ from dep_mcp.protocol import (
     Attested,
     Claimed,
     Counts,
-    Disclosure,
     Envelope,
     Estimate,
+    Policy,
     ScoreReport,
     new_evaluation_id,
 )
@@ -54,7 +54,7 @@ class Made:
         attested = Attested(
             public_key=self.container.public,
             report=report,
-            disclosure=Disclosure.AGGREGATE,
+            policy=Policy(),
             data=DIGEST,
             scorer=DIGEST,
             answers=answers.root,

@@ -526,3 +526,62 @@ async def test_evaluations_are_listed_newest_first(tmp_path: Path, settings: Mak
             await add(store, settings(), evaluation_id)
         assert [evaluation.evaluation_id for evaluation in await store.evaluations()] == IDS[::-1]
         assert await store.report(IDS[0]) is None
+
+
+# -- turns
+
+
+async def scored(store: Store, evaluation_id: str, report: MakeReport, score: float) -> None:
+    await store.complete(evaluation_id, report(evaluation_id, score), RECEIPT)
+
+
+async def test_turns_are_those_of_one_identity_on_one_version(
+    tmp_path: Path, settings: MakeSettings, report: MakeReport
+) -> None:
+    """What others had scored is no matter of one's quota."""
+    mine, others = (
+        settings(identity="lab-a"),
+        [
+            settings(identity="lab-b"),
+            settings(identity="lab-a", benchmark="other"),
+            settings(identity="lab-a", benchmark_version="2"),
+        ],
+    )
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        for one in others:
+            evaluation_id = await add(store, one)
+            await store.take_turn(evaluation_id, one)
+            await scored(store, evaluation_id, report, 0.5)
+        turn, earlier = await store.take_turn(await add(store, mine), mine)
+    assert (turn.score, earlier) == (None, ())
+
+
+async def test_a_turn_is_settled_with_the_score_in_one_transaction(
+    tmp_path: Path, settings: MakeSettings, report: MakeReport
+) -> None:
+    """A crash between the two would give a score away for nothing."""
+    mine = settings(identity="lab-a", final=True)
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        first, second = [await add(store, mine) for _ in range(2)]
+        turn, _ = await store.take_turn(first, mine)
+        await scored(store, first, report, 0.25)
+        with pytest.raises(StoreError):
+            await store.complete("ev_" + "0" * 36, report(second, 0.5), RECEIPT)
+        _, earlier = await store.take_turn(second, mine)
+    assert earlier == (turn.model_copy(update={"score": 0.25}),)
+    assert turn.final
+
+
+async def test_an_open_turn_counts_for_those_that_come_after_it(tmp_path: Path, settings: MakeSettings) -> None:
+    """Not for those before, and not once its evaluation is given up; taken again it is the same one."""
+    mine = settings(identity="lab-a")
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        first, second = [await add(store, mine) for _ in range(2)]
+        turn, _ = await store.take_turn(first, mine)
+        _, of_second = await store.take_turn(second, mine)
+        again, of_first = await store.take_turn(first, mine)
+        await store.transition(first, EvaluationState.FAILED, "cancelled")
+        _, after = await store.take_turn(second, mine)
+    assert of_second == (turn,)
+    assert (again, of_first) == (turn, ())
+    assert after == ()

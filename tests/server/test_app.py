@@ -117,7 +117,11 @@ async def test_a_session_that_is_not_open_refuses_by_code(make_session: MakeSess
 async def test_a_repeated_score_is_the_same_to_the_byte(make_session: MakeSession, wired: Wire) -> None:
     """Scored once: no number changes because it was asked for again."""
     request = opening()
-    async with wired(make_session(planted(), ExactMatch(), disclosure="full")) as (client, operator, container):
+    async with wired(make_session(planted(), ExactMatch(), policy={"disclosure": "full"})) as (
+        client,
+        operator,
+        container,
+    ):
         await operator.open(request)
         subject = operator.subject(request.evaluation_id)
         await subject.submit(tuple(Submission(item_id=f"i-{n}", answer=TextAnswer(text="x")) for n in range(3)))
@@ -204,7 +208,11 @@ async def test_no_message_of_a_whole_session_holds_a_target(
 ) -> None:
     """Every tool, well and badly used, right and wrong answers, the fullest disclosure."""
     request = opening(epochs=2)
-    async with wired(make_session(planted(120), ExactMatch(), disclosure="full")) as (client, operator, container):
+    async with wired(make_session(planted(120), ExactMatch(), policy={"disclosure": "full"})) as (
+        client,
+        operator,
+        container,
+    ):
         await client.list_tools()
         await refused(client, "get_items", {"evaluation_id": request.evaluation_id})
         await operator.open(request)

@@ -198,7 +198,7 @@ async def test_a_cursor_that_was_never_handed_out_is_refused(
     make_session: MakeSession, opened: OpenSession, cursor: str
 ) -> None:
     """Never taken for the beginning: items would be asked twice."""
-    async with opened(make_session(sums(5), ExactMatch(), disclosure="full")) as (subject, _):
+    async with opened(make_session(sums(5), ExactMatch(), policy={"disclosure": "full"})) as (subject, _):
         with pytest.raises(BadCursorError):
             await subject.get_items(cursor)
         await everything(subject, TextAnswer(text=""), items=5)
@@ -323,7 +323,7 @@ async def test_score_tells_as_much_as_the_card_says(
     make_session: MakeSession, opened: OpenSession, disclosure: str, subtasks: int, details: int
 ) -> None:
     """Item detail lets a subject learn which answers were right: it is the author's to allow."""
-    session = make_session(sums(4, parts=2), ExactMatch(), disclosure=disclosure)
+    session = make_session(sums(4, parts=2), ExactMatch(), policy={"disclosure": disclosure})
     async with opened(session) as (subject, _):
         await everything(subject, TextAnswer(text="1"), items=4)
         result = await subject.score()
@@ -337,7 +337,7 @@ async def test_a_cursor_where_no_detail_is_disclosed_is_refused(
     make_session: MakeSession, opened: OpenSession, disclosure: str
 ) -> None:
     """None was handed out."""
-    async with opened(make_session(sums(2), ExactMatch(), disclosure=disclosure)) as (subject, _):
+    async with opened(make_session(sums(2), ExactMatch(), policy={"disclosure": disclosure})) as (subject, _):
         await everything(subject, TextAnswer(text="1"), items=2)
         with pytest.raises(BadCursorError):
             await subject.score("1")
@@ -345,7 +345,7 @@ async def test_a_cursor_where_no_detail_is_disclosed_is_refused(
 
 async def test_item_detail_comes_in_pages(make_session: MakeSession, opened: OpenSession) -> None:
     """Each (item, epoch) once, failures as unscored."""
-    async with opened(make_session(sums(70), ExactMatch(), disclosure="full"), epochs=3) as (subject, _):
+    async with opened(make_session(sums(70), ExactMatch(), policy={"disclosure": "full"}), epochs=3) as (subject, _):
         await subject.submit((failure("i-0", 2),))
         await everything(subject, TextAnswer(text="1"), items=70, epochs=3)
         found, sizes, cursor = [], [], None
@@ -369,7 +369,7 @@ async def test_item_detail_comes_in_pages(make_session: MakeSession, opened: Ope
 
 async def test_a_failure_is_unscored_in_the_detail(make_session: MakeSession, opened: OpenSession) -> None:
     """`None`, never 0."""
-    async with opened(make_session(sums(1), ExactMatch(), disclosure="full")) as (subject, _):
+    async with opened(make_session(sums(1), ExactMatch(), policy={"disclosure": "full"})) as (subject, _):
         await subject.submit((failure("i-0"),))
         (detail,) = (await subject.score()).details
     assert detail.value is None

@@ -1,0 +1,104 @@
+"""The policy of a card, decided here: whether an evaluation is scored, and what of its score leaves. Pure.
+
+The operator keeps each identity's turns and gives them at `open`; a score is recorded as a turn before it is released.
+Without turns (on a machine of one's own, where policy binds nobody) floor and rounding hold all the same.
+"""
+
+from datetime import timedelta
+
+from dep_mcp.metrics import estimate_from_mean
+from dep_mcp.protocol import Open, Policy, Quota, ScoreReport, Turn
+from dep_mcp.protocol.errors import QuotaError, TooFewItemsError, TurnError
+
+
+def admit(policy: Policy, opening: Open, items: int) -> None:
+    """Refuse an evaluation that won't be scored, before anybody pays for its answers.
+
+    Args:
+        policy: The card's.
+        opening: With the identity's turns, if the operator keeps them.
+        items: That it would have.
+
+    Raises:
+        TooFewItemsError: Fewer than the policy scores.
+        QuotaError: Too many were scored, or may yet be.
+        TurnError: Scores are rounded, and an earlier evaluation may yet be scored.
+    """
+    if items < policy.least_items:
+        msg = f"this benchmark scores no evaluation of fewer than {policy.least_items} items; this one has {items}"
+        raise TooFewItemsError(msg)
+    if opening.turn is None:
+        return
+    if policy.quota is not None:
+        _require_budget(policy.quota, opening.turn, opening.earlier)
+    ahead = next((turn for turn in opening.earlier if turn.score is None), None)
+    if policy.step and ahead is not None:
+        msg = f"{ahead.evaluation_id} of the same identity was opened before and comes first: complete or cancel it"
+        raise TurnError(msg)
+
+
+def _require_budget(quota: Quota, turn: Turn, earlier: tuple[Turn, ...]) -> None:
+    """One's own kind at most as many as aren't reserved, and of both kinds together no more than there are."""
+    window = None if quota.window_s is None else timedelta(seconds=quota.window_s)
+    counted = [one for one in earlier if window is None or abs(turn.at - one.at) < window]
+    trials = [one for one in counted if not one.final]
+    if turn.final:
+        used, most, of_them = counted, quota.scores, ""
+    else:
+        used, most, of_them = trials, quota.scores - quota.reserved, f" ({quota.reserved} more only as final)"
+    if len(used) < most and len(counted) < quota.scores:
+        return
+    spent = used if len(used) >= most else counted
+    again = "never"
+    if window is not None and spent:
+        again = f"at {min(one.at for one in spent) + window:%Y-%m-%d %H:%M} UTC"
+    within = "" if quota.window_s is None else f" within {timedelta(seconds=quota.window_s)}"
+    msg = f"this benchmark scores at most {most} evaluations of one identity{within}{of_them}; the next one: {again}"
+    raise QuotaError(msg)
+
+
+def disclosed(policy: Policy, exact: ScoreReport, earlier: tuple[Turn, ...]) -> ScoreReport:
+    """What of a score leaves the container.
+
+    With steps, the Ladder mechanism (Blum and Hardt 2015, algorithm 1): let η be the step, `best` the best score that
+    was released before. A score of at least `best + η` is released, rounded to a multiple of η; another one isn't, and
+    `best` stands. All other numbers are made from the released one, or they would give the exact one back.
+
+    Args:
+        policy: The card's.
+        exact: The report as it was computed.
+        earlier: The identity's turns.
+
+    Raises:
+        TooFewItemsError: Fewer items were answered than the policy scores: a score of a few would tell their verdicts.
+    """
+    if exact.overall.n < policy.least_items:
+        msg = (
+            f"this benchmark scores no evaluation with fewer than {policy.least_items} items answered;"
+            f" {exact.overall.n} are: send the failures again"
+        )
+        raise TooFewItemsError(msg)
+    if not policy.step:
+        return exact
+    best = max((turn for turn in earlier if turn.score is not None), key=lambda turn: turn.score or 0.0, default=None)
+    if best is not None and best.score is not None and exact.ranked < best.score + policy.step:
+        return _made_from(exact, best.score, policy.step, stands=best)
+    rounded = min(1.0, round(round(exact.ranked / policy.step) * policy.step, 12))
+    return _made_from(exact, rounded, policy.step, stands=None)
+
+
+def _made_from(exact: ScoreReport, ranked: float, step: float, *, stands: Turn | None) -> ScoreReport:
+    counts = exact.counts
+    failed = 0.0 if stands is not None else counts.failed / counts.expected
+    overall = min(1.0, ranked / (1 - failed)) if failed < 1 else None
+    return exact.model_copy(
+        update={
+            "overall": estimate_from_mean(overall, exact.overall.n),
+            "ranked": ranked,
+            "upper": min(1.0, ranked + failed),
+            "subtasks": {},
+            "counts": counts.model_copy(update={"scorer_errors": 0}),
+            "step": step,
+            "stands": None if stands is None else stands.evaluation_id,
+        }
+    )
