@@ -1,4 +1,4 @@
-"""Commands for owners of benchmarks: commit, open, verify-opening."""
+"""Commands for owners of benchmarks: seal, commit, open, verify-opening."""
 
 import sys
 from pathlib import Path
@@ -20,7 +20,37 @@ _DATA = click.option("--data", multiple=True, type=click.Path(exists=True, path_
 
 @click.group()
 def bench() -> None:
-    """Commit to a benchmark's items and targets, and open them when it retires."""
+    """Seal a benchmark, commit to its items and targets, and open them when it retires."""
+
+
+@bench.command("seal")
+@click.argument("benchmark")
+@_DATA
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FOLDER",
+              help="Write the sealed benchmark there; it must not exist.")  # fmt: skip
+def bench_seal(*, benchmark: str, data: tuple[Path, ...], output: Path) -> None:
+    """Encrypt the items and targets of a BENCHMARK, into a folder that can be given away.
+
+    The folder holds its card, its code and bundle.age: whoever has it can build the image, and needs the key to run it.
+    The key stays in DEP_MCP_HOME/keys. No plain target touches an image or this disk.
+    """
+    from dep_mcp.orchestrator import find_data, seal
+
+    out = output.resolve()
+
+    async def work(host: "Host") -> None:
+        folder, _ = host.catalogue.resolve(benchmark)
+        found = find_data(folder, host.data_places(folder, data))
+        recipient = host.keys.new_data_key()
+        sealed = await seal(host.runtime, folder, found, recipient, out, base_image=host.settings.base_image)
+        click.echo(f"{output}: {sealed.items} items, encrypted to {sealed.recipient}")
+        click.echo(
+            f"back up {host.settings.keys}: without {sealed.recipient}.key nobody can run it; run it as"
+            f" `dep-mcp run -b {output}/`",
+            err=True,
+        )
+
+    with_host(work)
 
 
 @bench.command("commit")

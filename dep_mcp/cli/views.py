@@ -41,6 +41,12 @@ def benchmark_name(evaluation: Evaluation) -> str:
     return f"{settings.benchmark}{task} {settings.benchmark_version}"
 
 
+def sealing(evaluation: Evaluation) -> str:
+    """How well the targets are kept, for every result."""
+    recipient = evaluation.settings.sealed_to
+    return "unsealed: targets aren't encrypted in the image" if recipient is None else f"sealed to {recipient}"
+
+
 def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, store: Path, log: Path) -> str:
     """Everything about one evaluation, a line for each thing."""
     settings = evaluation.settings
@@ -67,6 +73,7 @@ def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, 
         ("tokens", f"{totals.prompt_tokens} in, {totals.completion_tokens} out; {cost}"),
         ("settings", _settings(evaluation)),
         ("image", settings.image_digest),
+        ("data", sealing(evaluation)),
     ]
     if report is not None:
         lines.append(("items", report.items_digest))
@@ -130,7 +137,7 @@ _TITLE = "Leaderboard: the newest evaluation of each model; failures count as wr
 
 def leaderboard(standings: Sequence[Standing]) -> Table:
     """The leaderboard, benchmark after benchmark."""
-    columns = ("benchmark", "rank", "model", "score", "95 % interval", "n", "failed", "evaluation")
+    columns = ("benchmark", "rank", "model", "score", "95 % interval", "n", "failed", "sealed", "evaluation")
     table = _table(columns, narrow=("benchmark", "model"), title=_TITLE)
     before: object = None
     for standing in standings:
@@ -146,6 +153,7 @@ def leaderboard(standings: Sequence[Standing]) -> Table:
             _interval(report),
             str(report.overall.n),
             str(report.counts.failed),
+            "yes" if evaluation.settings.sealed_to else "no",
             f"…{evaluation.evaluation_id[-8:]}",
         )
         before = standing.board

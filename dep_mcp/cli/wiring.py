@@ -39,7 +39,9 @@ class Host:
         self.catalogue = Catalogue(settings.plugins)
         self.owner = this_process()
         self.keys = OwnerKeys(settings.keys)
-        self.orchestrator = Orchestrator(runtime, store, owner=self.owner, dead=_is_dead, sign=self.keys.countersign)
+        self.orchestrator = Orchestrator(
+            runtime, store, owner=self.owner, dead=_is_dead, sign=self.keys.countersign, data_key=self.keys.data_key
+        )
 
     @classmethod
     @asynccontextmanager

@@ -15,7 +15,6 @@ from dep_mcp.protocol.errors import HardeningError
 
 USER = "65532:65532"
 PIDS = 64
-TMPFS = {"/tmp": "rw,noexec,nosuid,nodev,size=64m,mode=1777"}  # noqa: S108  # a path inside the container
 MIB = 1 << 20
 
 Wanted = Callable[[ContainerSpec], object]
@@ -133,13 +132,23 @@ def _absent(name: str, path: str, why: str, holds: Holds = _nothing) -> Requirem
     return Requirement(name, path, why, _always(None), holds, asked=False)
 
 
-def _limit(name: str, value: int, why: str) -> Requirement:
-    wanted = _always([{"Name": name, "Soft": value, "Hard": value}])
+def _limit(name: str, value: Callable[[ContainerSpec], int], why: str) -> Requirement:
+    def wanted(spec: ContainerSpec) -> object:
+        return [{"Name": name, "Soft": value(spec), "Hard": value(spec)}]
+
     return Requirement(f"{name} limit", "HostConfig.Ulimits", why, wanted, _includes)
 
 
 def _memory(spec: ContainerSpec) -> int:
     return spec.memory_mb * MIB
+
+
+def _scratch(spec: ContainerSpec) -> dict[str, str]:
+    return {"/tmp": f"rw,noexec,nosuid,nodev,size={spec.scratch_mb}m,mode=1777"}  # noqa: S108 (inside the container)
+
+
+def _file_size(spec: ContainerSpec) -> int:
+    return spec.scratch_mb // 2 * MIB
 
 
 def _cpus(spec: ContainerSpec) -> int:
@@ -153,7 +162,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     _absent("no ports", "HostConfig.PortBindings", "the server could be reached past the client"),
     _absent("no published ports", "HostConfig.PublishAllPorts", "the server could be reached past the client"),
     Requirement("read-only root", "HostConfig.ReadonlyRootfs", "scorers could be changed", _always(value=True)),
-    Requirement("scratch space", "HostConfig.Tmpfs", "a larger or executable /tmp holds tools", _always(TMPFS)),
+    Requirement("scratch space", "HostConfig.Tmpfs", "a larger or executable /tmp holds tools", _scratch),
     _absent("no mounts", "Mounts", "a volume outlives the container or shows host files"),
     _absent("no binds", "HostConfig.Binds", "host files would be visible"),
     _absent("no shared volumes", "HostConfig.VolumesFrom", "another container's files would be visible"),
@@ -191,9 +200,9 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("no swap", "HostConfig.MemorySwap", "swap puts targets on the host's disk", _memory),
     _absent("killed when out of memory", "HostConfig.OomKillDisable", "it would hang instead"),
     Requirement("processor limit", "HostConfig.NanoCpus", "a loop starves the other evaluations", _cpus),
-    _limit("nofile", 256, "open files exhaust the host's tables"),
-    _limit("core", 0, "a core dump puts targets on the host's disk"),
-    _limit("fsize", 32 * MIB, "one file fills the scratch space"),
+    _limit("nofile", lambda _spec: 256, "open files exhaust the host's tables"),
+    _limit("core", lambda _spec: 0, "a core dump puts targets on the host's disk"),
+    _limit("fsize", _file_size, "one file fills the scratch space"),
     Requirement("no log", "HostConfig.LogConfig.Type", "the engine would store all traffic", _always("none")),
     Requirement("init", "HostConfig.Init", "process 1 must reap children and obey signals", _always(value=True)),
     Requirement("own input", "Config.OpenStdin", "the only way in", _always(value=True)),

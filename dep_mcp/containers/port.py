@@ -43,6 +43,7 @@ class ContainerSpec:
         labels: Set at creation, can't change; hold the orchestrator's id.
         memory_mb: Limit of memory; swap is off.
         cpus: Share of processors.
+        scratch_mb: Size of `/tmp`, in memory and part of the limit above.
         command: Runs instead of the image's own entry point.
     """
 
@@ -50,6 +51,7 @@ class ContainerSpec:
     labels: Mapping[str, str]
     memory_mb: int = 256
     cpus: float = 1.0
+    scratch_mb: int = 64
     command: tuple[str, ...] = ()
 
 

@@ -6,6 +6,7 @@ from dep_mcp.orchestrator.countersigning import Scored
 from dep_mcp.orchestrator.endpoint import SealedEndpoint
 from dep_mcp.orchestrator.keys import OwnerKeys
 from dep_mcp.orchestrator.orchestrator import EvaluationStore, Orchestrator, Prepared, require, require_unchanged
+from dep_mcp.orchestrator.sealing import seal
 
 __all__ = [
     "BenchmarkFolder",
@@ -21,4 +22,5 @@ __all__ = [
     "open_up",
     "require",
     "require_unchanged",
+    "seal",
 ]

@@ -10,11 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from dep_mcp.containers import BuildSpec
-from dep_mcp.protocol import DataFile, DatasetCard, parse_card
+from dep_mcp.protocol import DataFile, DatasetCard, Sealed, parse_card
 from dep_mcp.protocol.errors import CardError, DataError, UnknownNameError
 
 _PACKAGE = Path(__file__).parents[1]
 _SEALED_ROOMS = ("protocol", "metrics", "receipts", "scoring", "server")
+BUNDLE = "bundle.age"
+"""Name of the encrypted bundle in a sealed benchmark's folder."""
 _IGNORED = {"__pycache__", "tests", "data", "bundle.sqlite"}
 
 
@@ -100,6 +102,9 @@ def find_data(benchmark: BenchmarkFolder, places: Iterable[Path]) -> dict[str, P
     Raises:
         DataError: A file is missing, or isn't the one that the card pins.
     """
+    if benchmark.card.sealed:
+        _check_bundle(benchmark, benchmark.card.sealed)
+        return {}  # all of it is in the bundle
     found = {}
     places = [*places, benchmark.folder / "data"]
     for data in benchmark.card.data:
@@ -115,6 +120,14 @@ def find_data(benchmark: BenchmarkFolder, places: Iterable[Path]) -> dict[str, P
     return found
 
 
+def _check_bundle(benchmark: BenchmarkFolder, sealed: Sealed) -> None:
+    path = benchmark.folder / BUNDLE
+    if not path.is_file():
+        msg = f"{path} is missing: the card says that its items are encrypted there"
+        raise DataError(msg)
+    _check(path, DataFile(name=BUNDLE, sha256=sealed.sha256))
+
+
 def _check(path: Path, data: DataFile) -> None:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -123,8 +136,23 @@ def _check(path: Path, data: DataFile) -> None:
         raise DataError(msg)
 
 
-def build_spec(benchmark: BenchmarkFolder, data: dict[str, Path], base_image: str) -> BuildSpec:
-    """What the image of a benchmark is built from: the sealed rooms, the benchmark's folder, its data."""
+def code(folder: Path) -> dict[str, Path]:
+    """The files of a benchmark's folder that go into its image besides its data, by their paths inside it."""
+    relative = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {name.as_posix(): path for name, path in relative.items() if not _IGNORED & set(name.parts)}
+
+
+def build_spec(
+    benchmark: BenchmarkFolder, data: dict[str, Path], base_image: str, *, without_data: bool = False
+) -> BuildSpec:
+    """What the image of a benchmark is built from: the sealed rooms, the benchmark's folder, its data.
+
+    Args:
+        benchmark: Which.
+        data: Its files by name.
+        base_image: What it is built on.
+        without_data: Build the code alone, to run it on data that is brought to it.
+    """
     files: dict[str, Path | bytes] = {
         "Dockerfile": _PACKAGE / "images" / "benchmark" / "Dockerfile",
         "requirements.txt": _PACKAGE / "images" / "benchmark" / "requirements.txt",
@@ -134,11 +162,9 @@ def build_spec(benchmark: BenchmarkFolder, data: dict[str, Path], base_image: st
     for room in _SEALED_ROOMS:
         for path in sorted((_PACKAGE / room).rglob("*.py")):
             files[f"dep_mcp/{path.relative_to(_PACKAGE).as_posix()}"] = path
-    for path in sorted(benchmark.folder.rglob("*")):
-        relative = path.relative_to(benchmark.folder)
-        if path.is_file() and not _IGNORED & set(relative.parts):
-            files[f"benchmark/{relative.as_posix()}"] = path
+    files |= {f"benchmark/{name}": path for name, path in code(benchmark.folder).items()}
     if (benchmark.folder / "requirements.txt").is_file():
         files["benchmark-requirements.txt"] = benchmark.folder / "requirements.txt"
     files |= {f"benchmark/data/{name}": path for name, path in data.items()}
-    return BuildSpec(name=f"benchmark-{benchmark.card.name}", files=files, build_args={"BASE_IMAGE": base_image})
+    arguments = {"BASE_IMAGE": base_image} | ({"PREPARE": "check"} if without_data else {})
+    return BuildSpec(name=f"benchmark-{benchmark.card.name}", files=files, build_args=arguments)

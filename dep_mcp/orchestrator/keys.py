@@ -1,10 +1,13 @@
-"""The owner's secrets, which no serving container sees: the key that countersigns, the salts of commitments."""
+"""The owner's secrets: the key that countersigns, the salts of commitments, the keys of sealed data.
+
+Of them only the last go into containers that serve, each into those of its own benchmark.
+"""
 
 import os
 import secrets
 from pathlib import Path
 
-from dep_mcp.protocol import Commitment, Envelope, PublicKey
+from dep_mcp.protocol import Commitment, DataKey, Envelope, PublicKey, Recipient
 from dep_mcp.protocol.errors import StoreError, UnknownNameError, UsageError
 from dep_mcp.receipts import SigningKey, countersigned, key_id
 
@@ -77,6 +80,36 @@ class OwnerKeys:
             msg = f"the salt of this commitment isn't at {path}: copy it there from where `bench commit` was run"
             raise UnknownNameError(msg)
         return self._read(path).decode()
+
+    def new_data_key(self) -> Recipient:
+        """Make the key of a sealed benchmark; return whom its bundle shall be encrypted to.
+
+        Raises:
+            StoreError: It can't be written.
+        """
+        import pyrage
+
+        identity = pyrage.x25519.Identity.generate()
+        recipient = str(identity.to_public())
+        self._write(self._data_path(recipient), str(identity).encode())
+        return recipient
+
+    def data_key(self, recipient: Recipient) -> DataKey:
+        """The key of a sealed benchmark.
+
+        Raises:
+            UnknownNameError: It isn't here.
+            UsageError: Others can read it.
+            StoreError: It can't be read.
+        """
+        path = self._data_path(recipient)
+        if not path.exists():
+            msg = f"this benchmark is sealed, and its data key isn't at {path}: its owner has it, from `bench seal`"
+            raise UnknownNameError(msg)
+        return self._read(path).decode().strip()
+
+    def _data_path(self, recipient: Recipient) -> Path:
+        return self._folder / f"{recipient}.key"
 
     def _salt_path(self, commitment: Commitment) -> Path:
         return self._folder / f"{commitment.root.removeprefix('sha256:')}.salt"

@@ -17,6 +17,7 @@ from dep_mcp.orchestrator.endpoint import SealedEndpoint
 from dep_mcp.protocol import (
     PAGE_ITEMS,
     PROTOCOL_VERSION,
+    DataKey,
     Envelope,
     Evaluation,
     EvaluationState,
@@ -24,6 +25,7 @@ from dep_mcp.protocol import (
     ModelCard,
     Open,
     Opened,
+    Recipient,
     Record,
     RequestKind,
     ScoreReport,
@@ -111,6 +113,15 @@ class _Journal:
             yield tuple(record.submission for record in records)
 
 
+DataKeys = Callable[[Recipient], DataKey]
+"""From whom a bundle is encrypted to, to the key that decrypts it."""
+
+
+def _no_keys(recipient: Recipient) -> DataKey:
+    msg = f"this benchmark is sealed to {recipient}, and this process was given no keys"
+    raise UnknownNameError(msg)
+
+
 class Orchestrator:
     """Owns images, containers and the life cycle of evaluations.
 
@@ -120,6 +131,7 @@ class Orchestrator:
         owner: Identifies this process, for claims and labels.
         dead: Whether the process of an owner is known to have ended.
         sign: Adds the signature of the benchmark's owner to a receipt.
+        data_key: Finds the key of a sealed benchmark.
     """
 
     def __init__(
@@ -130,12 +142,14 @@ class Orchestrator:
         owner: str,
         dead: Callable[[str], bool],
         sign: Countersign,
+        data_key: DataKeys = _no_keys,
     ) -> None:
         self._runtime = runtime
         self._store = store
         self._owner = owner
         self._dead = dead
         self._sign = sign
+        self._data_key = data_key
 
     async def prepare(
         self, benchmark: BenchmarkFolder, task: str | None, *, data: list[Path], base_image: str | None
@@ -145,8 +159,10 @@ class Orchestrator:
         Raises:
             DataError: A data file is missing or isn't the one pinned.
             ImageBuildError: The build failed.
-            UnknownNameError: No task of that name; lists the nearest.
+            UnknownNameError: No task of that name; lists the nearest. Or it is sealed, and its key isn't here.
         """
+        if benchmark.card.sealed:
+            self._data_key(benchmark.card.sealed.recipient)  # before anything is built or begun
         files = find_data(benchmark, data)
         base = await self._runtime.base_image(base_image)
         image = await self._runtime.ensure_image(build_spec(benchmark, files, base))
@@ -199,6 +215,7 @@ class Orchestrator:
             publish_seed=card.publish_seed,
             identity=identity,
             final=final,
+            sealed_to=card.sealed.recipient if card.sealed else None,
             model=model,
             generation=merge(card.generation, model.generation, generation),
             package_version=__version__,
@@ -249,6 +266,7 @@ class Orchestrator:
             task=settings.task,
             limit=settings.limit,
             epochs=settings.epochs,
+            data_key=self._data_key(settings.sealed_to) if settings.sealed_to else None,
             claims=claims_of(settings),
             turn=turn,
             earlier=earlier,

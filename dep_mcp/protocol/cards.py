@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
+from uuid import UUID
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError
@@ -31,6 +32,22 @@ class Commitment(WireModel):
     items: Annotated[int, Field(ge=1)]
 
 
+Recipient = Annotated[str, StringConstraints(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
+"""Public half of a data key: an X25519 recipient of age (age-encryption.org/v1)."""
+
+
+class Sealed(WireModel):
+    """How a benchmark's items and targets are encrypted; written into its card by `dep-mcp bench seal`."""
+
+    recipient: Recipient
+    """Whoever has the key to it can run the benchmark."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+    """Of the encrypted bundle, `bundle.age`."""
+    items: Annotated[int, Field(ge=1)]
+    tasks: tuple[str, ...] = ()
+    """Names of its sub-tasks, which `describe` tells before the bundle is opened."""
+
+
 class Resources(WireModel):
     """Limits of the benchmark's container."""
 
@@ -58,6 +75,10 @@ class DatasetCard(WireModel):
     """Whether the secret seed becomes readable when the evaluation closes."""
     resources: Resources = Resources()
     commitment: Commitment | None = None
+    sealed: Sealed | None = None
+    """`None` for public data: its targets lie in the image as they are, and every result says so."""
+    canary: UUID | None = None
+    """Belongs into every file of the data, so that leaked data can be searched for."""
     retired: bool = False
     """Whether items and targets may be opened: `dep-mcp bench open` refuses until the card says so."""
 

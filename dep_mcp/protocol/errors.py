@@ -10,6 +10,7 @@
     ├── SealError                                               what a benchmark endpoint refuses
     │   ├── NotOpenError              not_open             409
     │   ├── AlreadyOpenError          already_open         409
+    │   ├── WrongKeyError             wrong_key            403  the data key is missing or another one's
     │   ├── WrongEvaluationError      wrong_evaluation     404
     │   ├── UnknownItemError          unknown_item         404
     │   ├── SubmissionConflictError   submission_conflict  409  write-once: another answer is there
@@ -121,6 +122,12 @@ class AlreadyOpenError(SealError):
     """A container serves one evaluation; it was opened for another."""
 
     status, code = 409, "already_open"
+
+
+class WrongKeyError(SealError):
+    """The benchmark is encrypted, and it isn't this key that opens it."""
+
+    status, code = 403, "wrong_key"
 
 
 class WrongEvaluationError(SealError):

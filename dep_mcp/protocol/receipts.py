@@ -73,6 +73,8 @@ class Attested(WireModel):
     """As the card states it."""
     data: Digest
     """Of items and targets, or of the generator."""
+    sealed: bool = False
+    """Whether items and targets were encrypted until the operator brought the key."""
     scorer: Digest | None
     """Of the scoring code."""
     answers: Digest

@@ -6,6 +6,7 @@ subject: `open`. Every argument model is closed: an unknown argument is an error
 
 from enum import StrEnum
 from typing import Annotated, Final
+from uuid import UUID
 
 from pydantic import Field, StringConstraints
 
@@ -19,6 +20,9 @@ from dep_mcp.protocol.submissions import Submission
 
 SUBJECT_TOOLS: Final = ("describe", "get_items", "submit", "score")
 OPERATOR_TOOLS: Final = ("open",)
+
+DataKey = Annotated[str, StringConstraints(pattern=r"^AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}$")]
+"""An X25519 identity of age."""
 
 Cursor = Annotated[str, StringConstraints(max_length=200)]
 
@@ -42,6 +46,9 @@ class Description(WireModel):
     generation: Generation
     """The settings that the benchmark's author asks for."""
     data_digest: Digest
+    sealed: bool = False
+    """Whether items and targets are encrypted until `open` brings the key."""
+    canary: UUID | None = None
 
 
 class Open(WireModel):
@@ -54,6 +61,8 @@ class Open(WireModel):
     limit: Annotated[int, Field(ge=1)] | None = None
     """At most so many items, drawn by the server, evenly over the sub-tasks."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    data_key: DataKey | None = Field(default=None, repr=False)
+    """For a sealed benchmark: what its bundle is decrypted with. The container forgets it once that is done."""
     claims: Claims = Claims()
     """What the receipt shall repeat in the operator's name."""
     turn: Turn | None = None

@@ -27,7 +27,7 @@ def explain(verified: Verified) -> str:
         ("answers", f"{counts.expected}: {counts.scored} scored, {counts.failed} failures; hash {attested.answers}"),
         ("scorer errors", f"{counts.scorer_errors}, counted as wrong"),
         ("prompts", report.items_digest),
-        ("data", attested.data),
+        ("data", f"{attested.data}, {'encrypted until opened' if attested.sealed else 'not encrypted in the image'}"),
         ("scorer", attested.scorer or "not stated"),
         ("commitment", f"{commitment.root} over {commitment.items} items" if commitment else "none"),
         ("policy", _policy(attested.policy)),

@@ -1,8 +1,10 @@
-"""Entry point inside an image: `python -m dep_mcp.server index|serve|commit|open FOLDER`."""
+"""Entry point inside an image: `python -m dep_mcp.server index|check|seal|serve|commit|open FOLDER`."""
 
 import asyncio
 import ctypes
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
@@ -10,11 +12,12 @@ from typing import Self
 from mcp.server.stdio import stdio_server
 from pydantic import ValidationError
 
-from dep_mcp.protocol import Hex256, ItemId, WireModel
-from dep_mcp.protocol.errors import DepError, InvalidArgumentsError
+from dep_mcp.protocol import DataKey, Hex256, ItemId, Recipient, WireModel
+from dep_mcp.protocol.errors import DataError, DepError, InvalidArgumentsError
 from dep_mcp.server.app import create_app
-from dep_mcp.server.loading import index, load_session
+from dep_mcp.server.loading import index, load_benchmark, load_session
 from dep_mcp.server.opening import commit, openings
+from dep_mcp.server.sealing import kept_output, receive, seal
 
 _PR_SET_DUMPABLE = 4
 
@@ -28,34 +31,75 @@ async def serve(folder: Path) -> None:
         await app.run(read, write, app.create_initialization_options())
 
 
-class _Asked(WireModel):
-    """The line of input of `commit` and `open`: never an argument, which the engine would show."""
-
-    salt: Hex256
-    items: tuple[ItemId, ...] = ()
+class _Input(WireModel):
+    """One line of JSON on the input."""
 
     @classmethod
     def read(cls) -> Self:
         try:
             return cls.model_validate_json(sys.stdin.buffer.readline())
         except ValidationError:  # which quotes what it was given
-            msg = "expected one line of JSON: the salt as 64 hexadecimal digits, and ids of items"
+            msg = f"expected one line of JSON with {', '.join(cls.model_fields)}"
             raise InvalidArgumentsError(msg) from None
+
+
+class _Data(_Input):
+    """The line before the data that `seal` takes."""
+
+    recipient: Recipient
+    files: dict[str, int]
+    """Bytes by name, in the order in which they follow."""
+
+
+class _Asked(_Input):
+    """The line of input of `commit` and `open`: never an argument, which the engine would show."""
+
+    salt: Hex256
+    items: tuple[ItemId, ...] = ()
+    data_key: DataKey | None = None
 
     @property
     def secret(self) -> bytes:
         return bytes.fromhex(self.salt)
 
 
+def check(folder: Path) -> None:
+    """Import the benchmark's code, without its data."""
+    load_benchmark(folder)
+
+
+def seal_data(folder: Path) -> None:
+    """Print the encrypted bundle of the data that comes in, as base64, and then what the card says of it.
+
+    Raises:
+        DataError: The author's code raised; told by the type alone, since its message may quote a target.
+    """
+    asked, errors = _Data.read(), os.dup(2)
+    out = kept_output()
+    try:
+        mirror = Path(tempfile.mkdtemp()) / "benchmark"
+        receive(sys.stdin.buffer, folder, asked.files, mirror)
+        out.write(seal(load_benchmark(mirror), asked.recipient, out).model_dump_json().encode() + b"\n")
+        out.flush()
+    except DepError:
+        raise
+    except Exception as error:  # noqa: BLE001 (an author's code may raise anything)
+        msg = f"benchmark.py raised {type(error).__name__}"
+        raise DataError(msg) from None
+    finally:
+        os.dup2(errors, 2)
+
+
 def commit_to(folder: Path) -> None:
     """Print the commitment to a benchmark's items and targets."""
-    _print(commit(folder, _Asked.read().secret))
+    asked = _Asked.read()
+    _print(commit(folder, asked.secret, asked.data_key))
 
 
 def open_up(folder: Path) -> None:
     """Print items and targets of a retired benchmark, one opening a line."""
     asked = _Asked.read()
-    for opening in openings(folder, asked.secret, asked.items):
+    for opening in openings(folder, asked.secret, asked.items, asked.data_key):
         _print(opening)
 
 
@@ -66,6 +110,8 @@ def _print(model: WireModel) -> None:
 
 _COMMANDS: Mapping[str, Callable[[Path], None]] = {
     "index": index,
+    "check": check,
+    "seal": seal_data,
     "serve": lambda folder: asyncio.run(serve(folder)),
     "commit": commit_to,
     "open": open_up,

@@ -22,11 +22,56 @@ from dep_mcp.server.benchmark import SealedItem
 
 BUNDLE = "bundle.sqlite"
 """Name of the indexed bundle in a benchmark's folder."""
+SEALED = "bundle.age"
+"""Name of the encrypted one."""
 _SCHEMA = """
 CREATE TABLE items (number INTEGER PRIMARY KEY, item_id TEXT UNIQUE NOT NULL, subtask TEXT, item TEXT NOT NULL,
                     target TEXT NOT NULL) STRICT;
-CREATE TABLE meta (digest TEXT NOT NULL) STRICT;
+CREATE TABLE meta (digest TEXT NOT NULL, canary TEXT NOT NULL) STRICT;
 """
+
+
+class Index:
+    """A bundle in the making, row by row.
+
+    Args:
+        path: Of the file; `None` keeps it in memory.
+        canary: Of the benchmark's card, kept beside the data.
+    """
+
+    def __init__(self, path: Path | None = None, *, canary: str = "") -> None:
+        self._db = sqlite3.connect(path or ":memory:")
+        self._db.executescript(_SCHEMA)
+        self._canary = canary
+        self._digest = hashlib.sha256()
+        self._count = 0
+
+    def add(self, item_id: str, subtask: str | None, item: str, target: str) -> None:
+        """Add an item and its target, both as JSON.
+
+        Raises:
+            DataError: There is one of that id.
+        """
+        self._digest.update(framed(item, target))
+        try:
+            self._db.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", (self._count, item_id, subtask, item, target))
+        except sqlite3.IntegrityError:
+            msg = f"two items have the id {item_id!r}: ids must be unique within a benchmark"
+            raise DataError(msg) from None
+        self._count += 1
+
+    def finished(self) -> "Bundle":
+        """The bundle.
+
+        Raises:
+            DataError: It is empty.
+        """
+        if self._count == 0:
+            msg = "the benchmark yields no items: check its data file and its items() method"
+            raise DataError(msg)
+        self._db.execute("INSERT INTO meta VALUES (?, ?)", ("sha256:" + self._digest.hexdigest(), self._canary))
+        self._db.commit()
+        return Bundle(self._db)
 
 
 class Bundle:
@@ -40,36 +85,26 @@ class Bundle:
         ]
 
     @classmethod
-    def build(cls, items: Iterable[SealedItem], path: Path | None = None) -> "Bundle":
+    def build(cls, items: Iterable[SealedItem], path: Path | None = None, *, canary: str = "") -> "Bundle":
         """Index items into a file, or in memory.
 
         Raises:
             DataError: No items, or two with one id.
         """
-        db = sqlite3.connect(path or ":memory:")
-        db.executescript(_SCHEMA)
-        digest = hashlib.sha256()
-        number = 0
-        for number, sealed in enumerate(items, 1):
-            item, target = sealed.item.model_dump_json(), json.dumps(sealed.target, sort_keys=True)
-            digest.update(framed(item, target))
-            row = (number - 1, sealed.item.item_id, sealed.item.subtask, item, target)
-            try:
-                db.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", row)
-            except sqlite3.IntegrityError:
-                msg = f"two items have the id {sealed.item.item_id!r}: ids must be unique within a benchmark"
-                raise DataError(msg) from None
-        if number == 0:
-            msg = "the benchmark yields no items: check its data file and its items() method"
-            raise DataError(msg)
-        db.execute("INSERT INTO meta VALUES (?)", ("sha256:" + digest.hexdigest(),))
-        db.commit()
-        return cls(db)
+        index = Index(path, canary=canary)
+        for sealed in items:
+            target = json.dumps(sealed.target, sort_keys=True)
+            index.add(sealed.item.item_id, sealed.item.subtask, sealed.item.model_dump_json(), target)
+        return index.finished()
 
     @classmethod
     def load(cls, path: Path) -> "Bundle":
         """Open the file that `build` wrote, read-only."""
         return cls(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True))
+
+    def tasks(self) -> list[str]:
+        """The names of its sub-tasks."""
+        return sorted({subtask for subtask in self.subtasks if subtask is not None})
 
     def item(self, number: int) -> Item:
         """One item as a model sees it."""
@@ -88,6 +123,11 @@ class Bundle:
         """One item with its target, as the JSON that the digest is over."""
         query = "SELECT item, target FROM items WHERE number = ?"
         return cast("tuple[str, str]", self._db.execute(query, (number,)).fetchone())
+
+    def whole_rows(self) -> Iterator[tuple[str, str | None, str, str]]:
+        """What `Index.add` takes, row by row."""
+        query = "SELECT item_id, subtask, item, target FROM items ORDER BY number"
+        return iter(self._db.execute(query))
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """All of them, in their order."""

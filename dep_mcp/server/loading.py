@@ -4,13 +4,15 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Set as AbstractSet
+from functools import partial
 from pathlib import Path
 
 from dep_mcp import scoring
 from dep_mcp.protocol import DatasetCard, Digest, parse_card
 from dep_mcp.protocol.errors import CardError
 from dep_mcp.server.benchmark import Benchmark, Draw
-from dep_mcp.server.bundle import BUNDLE, Bundle
+from dep_mcp.server.bundle import BUNDLE, SEALED, Bundle
+from dep_mcp.server.sealing import unseal
 from dep_mcp.server.session import SealedSession
 
 _SCORING = Path(scoring.__file__).parent
@@ -45,28 +47,38 @@ def load_benchmark(folder: Path) -> Benchmark:
 
 
 def index(folder: Path) -> None:
-    """Write the indexed bundle of a benchmark with fixed items; try the generator of another.
+    """Write the indexed bundle of a benchmark with fixed items; try the generator of another. A sealed one has its own.
 
     Raises:
         DataError: No items, an id twice, or broken data.
     """
     benchmark = load_benchmark(folder)
+    if benchmark.card.sealed:
+        return
     if benchmark.generated:
         Bundle.build(benchmark.items(Draw(limit=2)))
         return
     path = folder / BUNDLE
     path.unlink(missing_ok=True)
-    Bundle.build(benchmark.items(Draw()), path)
+    Bundle.build(benchmark.items(Draw()), path, canary=str(benchmark.card.canary or ""))
 
 
 def load_session(folder: Path) -> SealedSession:
     """A session over the folder's bundle, or over its generator."""
     benchmark = load_benchmark(folder)
     scorer = _digest(_SCORING, folder, suffixes=_CODE)
+    if benchmark.card.sealed:
+        digest = _sha256(folder / SEALED)
+        return SealedSession(benchmark, digest=digest, bundle=None, scorer=scorer, unseal=partial(unseal, folder))
     if not benchmark.generated:
         bundle = Bundle.load(folder / BUNDLE)
         return SealedSession(benchmark, digest=bundle.digest, bundle=bundle, scorer=scorer)
     return SealedSession(benchmark, digest=_digest(folder, suffixes=_CODE | {".yaml"}), bundle=None, scorer=scorer)
+
+
+def _sha256(path: Path) -> Digest:
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _digest(*folders: Path, suffixes: AbstractSet[str]) -> Digest:

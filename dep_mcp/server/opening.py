@@ -1,4 +1,6 @@
-"""Commits to a benchmark's items and targets, and opens that commitment. Runs inside the image; no author's code does.
+"""Commits to the items and targets of a benchmark, and opens that commitment.
+
+Runs inside the image; no author's code does.
 
 Neither is a tool: a container that serves an evaluation has no way to show a target, whoever asks.
 """
@@ -6,22 +8,24 @@ Neither is a tool: a container that serves an evaluation has no way to show a ta
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dep_mcp.protocol import Commitment, DatasetCard, Opening, parse_card
+from dep_mcp.protocol import Commitment, DataKey, DatasetCard, Opening, parse_card
 from dep_mcp.protocol.errors import CardError, DataError, UnknownItemError
 from dep_mcp.receipts import Committed
-from dep_mcp.server.bundle import BUNDLE, Bundle
+from dep_mcp.server.bundle import BUNDLE, SEALED, Bundle
+from dep_mcp.server.sealing import unseal
 
 
-def commit(folder: Path, secret: bytes) -> Commitment:
+def commit(folder: Path, secret: bytes, key: DataKey | None = None) -> Commitment:
     """Compute what the card shall publish.
 
     Raises:
         DataError: The benchmark generates its items.
+        WrongKeyError: It is sealed, and the key isn't the right one.
     """
-    return Committed(secret, _bundle(folder).rows()).commitment
+    return Committed(secret, _bundle(folder, key).rows()).commitment
 
 
-def openings(folder: Path, secret: bytes, item_ids: Sequence[str]) -> Iterator[Opening]:
+def openings(folder: Path, secret: bytes, item_ids: Sequence[str], key: DataKey | None = None) -> Iterator[Opening]:
     """Open items of a retired benchmark; all of them, in their order, where none is named.
 
     Raises:
@@ -33,7 +37,7 @@ def openings(folder: Path, secret: bytes, item_ids: Sequence[str]) -> Iterator[O
     if not card.retired:
         msg = f"{card.name} is in use: its targets stay sealed until its card says `retired: true`"
         raise CardError(msg)
-    bundle = _bundle(folder)
+    bundle = _bundle(folder, key)
     committed = Committed(secret, bundle.rows())
     if card.commitment != committed.commitment:
         msg = (
@@ -47,7 +51,9 @@ def openings(folder: Path, secret: bytes, item_ids: Sequence[str]) -> Iterator[O
         yield committed.opening(number, *bundle.row(number), alone=bool(item_ids))
 
 
-def _bundle(folder: Path) -> Bundle:
+def _bundle(folder: Path, key: DataKey | None) -> Bundle:
+    if (folder / SEALED).is_file():
+        return unseal(folder, key)
     if not (folder / BUNDLE).is_file():
         msg = "its items are generated for each evaluation, so there are none to commit to; its digest is of its code"
         raise DataError(msg)

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from difflib import get_close_matches
 
@@ -13,6 +14,7 @@ from dep_mcp.protocol import (
     ChoiceAnswer,
     Claimed,
     Counts,
+    DataKey,
     DeclaredFailure,
     Description,
     Digest,
@@ -64,15 +66,23 @@ class SealedSession:
         digest: Of its data, or of its generator.
         bundle: Its indexed items; `None` where they are generated at `open`.
         scorer: Digest of the code that scores, for the receipt.
+        unseal: Decrypts the items of a sealed benchmark.
     """
 
     def __init__(
-        self, benchmark: Benchmark, *, digest: Digest, bundle: Bundle | None, scorer: Digest | None = None
+        self,
+        benchmark: Benchmark,
+        *,
+        digest: Digest,
+        bundle: Bundle | None,
+        scorer: Digest | None = None,
+        unseal: Callable[[DataKey | None], Bundle] | None = None,
     ) -> None:
         self._benchmark = benchmark
         self._digest = digest
         self._scorer = scorer
         self._indexed = bundle
+        self._unseal = unseal
         self._guard = Guard(benchmark.scorer)
         self._opening: Open | None = None
         self._result: ScoreResult | None = None
@@ -90,12 +100,14 @@ class SealedSession:
             tasks=tuple(self._tasks()),
             generation=card.generation,
             data_digest=self._digest,
+            sealed=card.sealed is not None,
+            canary=card.canary,
         )
 
     def _tasks(self) -> list[str]:
-        if self._indexed is None:
-            return sorted(self._benchmark.tasks())
-        return sorted({subtask for subtask in self._indexed.subtasks if subtask is not None})
+        if (sealed := self._benchmark.card.sealed) is not None:
+            return list(sealed.tasks)
+        return sorted(self._benchmark.tasks()) if self._indexed is None else self._indexed.tasks()
 
     def open(self, opening: Open) -> Opened:
         """Fix the item set.
@@ -104,11 +116,12 @@ class SealedSession:
             AlreadyOpenError: It is open for another evaluation, or with other arguments.
             UnknownNameError: No task of that name.
             DataError: The generator yielded nothing, or an id twice.
+            WrongKeyError: It is sealed, and the key isn't the right one.
             SealError: The policy doesn't let it be scored; see `dep_mcp.server.policy`.
         """
         if self._opening is None:
             self._fix(opening)
-        elif self._opening != opening:
+        elif self._opening != _without_key(opening):
             msg = "this container was opened for another evaluation: start another container"
             raise AlreadyOpenError(msg)
         return Opened(
@@ -124,6 +137,8 @@ class SealedSession:
             near = ", ".join(get_close_matches(opening.task, tasks, 3, 0.4)) or ", ".join(tasks[:10]) or "none"
             msg = f"{self._benchmark.card.name} has no task {opening.task!r}; nearest: {near}"
             raise UnknownNameError(msg)
+        if self._unseal is not None:
+            self._indexed = self._unseal(opening.data_key)
         self._bundle = self._indexed or Bundle.build(
             self._benchmark.items(Draw(opening.seed, opening.task, opening.limit))
         )
@@ -137,7 +152,7 @@ class SealedSession:
         self._items_digest = "sha256:" + digest.hexdigest()
         self._ledger = Ledger(len(self._order), opening.epochs)
         self._key = SigningKey.mint()
-        self._opening = opening
+        self._opening = _without_key(opening)
 
     def _opened(self, evaluation_id: str) -> Open:
         if self._opening is None:
@@ -303,6 +318,7 @@ class SealedSession:
             report=report,
             policy=card.policy,
             data=self._digest,
+            sealed=card.sealed is not None,
             scorer=self._scorer,
             answers=log.root,
             commitment=card.commitment,
@@ -314,3 +330,7 @@ class SealedSession:
         if self._benchmark.card.policy.disclosure is Disclosure.FINAL:
             return {}
         return {name: estimate(values, epochs=epochs) for name, values in sorted(parts.items(), key=str) if name}
+
+
+def _without_key(opening: Open) -> Open:
+    return opening.model_copy(update={"data_key": None})
