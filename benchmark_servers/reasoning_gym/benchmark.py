@@ -114,7 +114,10 @@ def verify(answer: str, target: Target) -> float:
     Its partial credit is for training: it gives a quarter to a three-letter word spelt wrong.
     """
     where = cast("Mapping[str, Any]", target)
-    entries, right = dataset(where["task"], where["seed"], where["size"], where["config"]), entry(**where)
+    entries = dataset(where["task"], where["seed"], where["size"], where["config"])
+    right = entry(where["task"], where["seed"], where["size"], where["config"], where["index"])
+    if "canary" in where:
+        right["answer"] = f"{right['answer']}{where['canary']}"
     fault: Exception | None = None
     for reading in dict.fromkeys((whole(answer), answer_tag(answer), short_answer(answer))):
         if evaluates(where["task"]) and not harmless(reading):
@@ -134,6 +137,10 @@ class ReasoningGym(Benchmark):
 
     scorer = Verifier(verify, extract=whole)
     generated = True
+
+    def plant(self, target: Target, canary: str) -> Target:
+        """Beside what an entry is made from, and so into its answer."""
+        return {**cast("Mapping[str, Any]", target), "canary": canary}
 
     def tasks(self) -> Sequence[str]:
         """The library's names."""

@@ -1,4 +1,4 @@
-"""Commands for owners of benchmarks: seal, commit, open, verify-opening."""
+"""Commands for owners of benchmarks: seal, verify-seal, commit, open, verify-opening."""
 
 import sys
 from pathlib import Path
@@ -49,6 +49,38 @@ def bench_seal(*, benchmark: str, data: tuple[Path, ...], output: Path) -> None:
             f" `dep-mcp run -b {output}/`",
             err=True,
         )
+
+    with_host(work)
+
+
+@bench.command("verify-seal")
+@click.argument("benchmark")
+@_DATA
+def bench_verify_seal(*, benchmark: str, data: tuple[Path, ...]) -> None:
+    """Search all that leaves a BENCHMARK for its targets.
+
+    Builds its image with canaries for targets, runs whole and failing evaluations and a hostile client against it, and
+    searches tool results, errors, outputs, logs, store, receipts, image and container. The exit code is 1 if one of
+    them holds a canary. It finds mistakes, not code that hides targets with intent (encrypted, or in the items' order).
+    """
+    import tempfile
+
+    async def work(host: "Host") -> None:
+        from dep_mcp.cli.verifying import verify_seal
+
+        folder, _ = host.catalogue.resolve(benchmark)
+        with tempfile.TemporaryDirectory(prefix="dep-mcp-") as scratch:
+            leaks = await verify_seal(host, folder, data, Path(scratch), click.echo)
+        for leak in leaks:
+            click.echo(f"LEAK in {leak.where}, {leak.form}: …{leak.near}…")
+        if leaks:
+            click.echo(f"{folder.card.name} leaks: {len(leaks)} finds")
+            sys.exit(EXIT_FAILED)
+        click.echo(f"{folder.card.name} leaks nothing that this finds")
+        if folder.card.data and not folder.card.sealed:
+            click.echo(
+                "it isn't sealed: its own image holds targets as they are; `dep-mcp bench seal` encrypts them", err=True
+            )
 
     with_host(work)
 

@@ -20,7 +20,6 @@ BUFFER_BYTES = 1 << 20
 """Of whole lines that nobody has taken yet; beyond it the container waits (its pipe fills)."""
 
 LINE_BYTES = 64 << 20
-STDERR_BYTES = 8 * 1024
 EXIT_WAIT_S = 5.0
 QUIET_S = 5.0
 """How long an exited container's connection may be silent before it counts as ended."""
@@ -86,15 +85,24 @@ class AttachedContainer:
         wire: Its attached connection; owned from here on.
         exited: Its exit status once it has ended; `None` if the engine couldn't say.
         image: Digest of its image, as inspected.
+        stderr_bytes: How much of the end of its standard error is kept.
     """
 
-    def __init__(self, container_id: str, wire: Wire, exited: "asyncio.Future[int | None]", *, image: str = "") -> None:
+    def __init__(
+        self,
+        container_id: str,
+        wire: Wire,
+        exited: "asyncio.Future[int | None]",
+        *,
+        image: str = "",
+        stderr_bytes: int = 8 * 1024,
+    ) -> None:
         self.id = container_id
         self.image = image
         self._wire = wire
         self._exited = exited
         self._lines = _Lines()
-        self._tail = Tail(limit_bytes=STDERR_BYTES)
+        self._tail = Tail(limit_bytes=stderr_bytes)
         self._fault: ContainerLostError | None = None
         self._turn = asyncio.Lock()
         self._sending: set[asyncio.Task[bool]] = set()
@@ -131,7 +139,7 @@ class AttachedContainer:
             raise await self._lost()
 
     def stderr_tail(self) -> str:
-        """The last 8 KiB of its standard error, for the message when it dies."""
+        """The end of its standard error, for the message when it dies."""
         return self._tail.text()
 
     async def exit_status(self) -> int | None:

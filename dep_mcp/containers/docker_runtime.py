@@ -214,6 +214,43 @@ class DockerEngine:
         found = await self._call(lambda client: client.containers(all=True, filters={"label": label}))
         return [Found(id=one["Id"], labels=one.get("Labels") or {}) for one in found]
 
+    async def remove_image(self, image: str) -> None:
+        """Remove it, unless something uses it."""
+
+        def remove(client: Client) -> None:
+            from docker.errors import APIError, ImageNotFound
+
+            try:
+                client.remove_image(image)
+            except ImageNotFound:
+                return
+            except APIError as exc:
+                if exc.status_code != CONFLICT:
+                    raise
+
+        await self._call(remove)
+
+    async def evidence(self, image: str, container_id: str) -> Mapping[str, bytes]:
+        """Inspections, history, layers and the engine's own log."""
+
+        def collect(client: Client) -> Mapping[str, bytes]:
+            from docker.errors import APIError
+
+            try:
+                log = bytes(client.logs(container_id))
+            except APIError as exc:  # there is none, as it should be
+                log = str(exc.explanation).encode()
+            return {
+                "inspection of the container": json.dumps(client.inspect_container(container_id)).encode(),
+                "changes of the container's files": json.dumps(client.diff(container_id)).encode(),
+                "log of the engine": log,
+                "inspection of the image": json.dumps(client.inspect_image(image)).encode(),
+                "history of the image": json.dumps(client.history(image)).encode(),
+                "layers of the image": b"".join(client.get_image(image)),
+            }
+
+        return await self._call(collect, SILENCE_TIMEOUT_S)
+
     async def _call(self, work: Callable[[Client], T], timeout_s: float = CALL_TIMEOUT_S) -> T:
         """Run one piece of work on the SDK's client in a thread."""
         try:

@@ -53,6 +53,9 @@ class ImageEngine(Protocol):
     ) -> str | None:
         """Build from a tar; return what stopped it, or `None`. `on_line` is called in the loop's thread."""
 
+    async def remove_image(self, image: str) -> None:
+        """Remove it, unless something uses it."""
+
 
 class ContainerEngine(Protocol):
     """The container half of an engine. Every method raises `EngineError` if it doesn't answer."""
@@ -74,6 +77,9 @@ class ContainerEngine(Protocol):
 
     async def remove(self, container_id: str) -> None:
         """Kill and remove it; returns when it is gone."""
+
+    async def evidence(self, image: str, container_id: str) -> Mapping[str, bytes]:
+        """All that is shown or stored of an image and a container that runs it, by what it is."""
 
     async def labelled_containers(self, label: str) -> Sequence[Found]:
         """All containers with the label, running or not."""

@@ -44,6 +44,7 @@ class ContainerSpec:
         memory_mb: Limit of memory; swap is off.
         cpus: Share of processors.
         scratch_mb: Size of `/tmp`, in memory and part of the limit above.
+        stderr_bytes: How much of the end of its standard error is kept on the host.
         command: Runs instead of the image's own entry point.
     """
 
@@ -52,6 +53,7 @@ class ContainerSpec:
     memory_mb: int = 256
     cpus: float = 1.0
     scratch_mb: int = 64
+    stderr_bytes: int = 8 * 1024
     command: tuple[str, ...] = ()
 
 
@@ -73,7 +75,7 @@ class Container(Protocol):
         """
 
     def stderr_tail(self) -> str:
-        """The last 8 KiB of its standard error, for the message when it dies."""
+        """The end of its standard error, for the message when it dies."""
 
     async def exit_status(self) -> int | None:
         """Its exit status once it has ended, waited for at most a few seconds; `None` if it still runs."""

@@ -1,7 +1,7 @@
 """The life of a sealed container on any engine: create, check, attach, start, hang up, remove."""
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -113,6 +113,26 @@ class SealedRuntime:
         finally:
             await to_the_end(life.end())
 
+    async def evidence(self, image: str, container_id: str) -> Mapping[str, bytes]:
+        """All that the engine shows or stores of an image and a running container, by what it is.
+
+        Args:
+            image: Digest.
+            container_id: Of a container that runs it.
+
+        Raises:
+            EngineError: No engine answers.
+        """
+        return await self._engine.evidence(image, container_id)
+
+    async def remove_image(self, image: str) -> None:
+        """Remove an image; what still uses it keeps it.
+
+        Raises:
+            EngineError: No engine answers.
+        """
+        await self._engine.remove_image(image)
+
     async def reap(self) -> int:
         """Remove containers whose orchestrator process is dead; return how many.
 
@@ -143,7 +163,13 @@ class _Life:
         exited = await self._engine.watch_exit(self._id)
         # before the start, or its first bytes are lost
         wire = await self._engine.attach(self._id)
-        self._attached = AttachedContainer(self._id, wire, exited, image=str(inspected.get("Image", "")))
+        self._attached = AttachedContainer(
+            self._id,
+            wire,
+            exited,
+            image=str(inspected.get("Image", "")),
+            stderr_bytes=self._spec.stderr_bytes,
+        )
         await self._engine.start_container(self._id)
         return self._attached
 

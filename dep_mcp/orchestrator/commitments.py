@@ -22,7 +22,7 @@ async def commit(runtime: ContainerRuntime, image: str, card: DatasetCard, keys:
         StoreError: The salt can't be kept.
     """
     salt = keys.new_salt()
-    lines = [line async for line in _answers(runtime, image, card, "commit", _asked(card, keys, salt))]
+    lines = [line async for line in answers(runtime, image, card, "commit", asked(card, keys, salt))]
     commitment = Commitment.model_validate_json(b"".join(lines))
     keys.keep_salt(commitment, salt)
     return commitment
@@ -41,17 +41,18 @@ async def open_up(
     if card.commitment is None:
         msg = f"the card of {card.name} commits to nothing, so there is nothing to open: see `dep-mcp bench commit`"
         raise CardError(msg)
-    async for line in _answers(runtime, image, card, "open", _asked(card, keys, keys.salt(card.commitment), item_ids)):
+    async for line in answers(runtime, image, card, "open", asked(card, keys, keys.salt(card.commitment), item_ids)):
         yield Opening.model_validate_json(line)
 
 
-def _asked(card: DatasetCard, keys: OwnerKeys, salt: str, item_ids: Sequence[str] = ()) -> bytes:
+def asked(card: DatasetCard, keys: OwnerKeys, salt: str, item_ids: Sequence[str] = ()) -> bytes:
+    """The line of input of a command in the image: secrets, which no argument may be."""
     key = keys.data_key(card.sealed.recipient) if card.sealed else None
     return to_json({"salt": salt, "items": list(item_ids), "data_key": key}) + b"\n"
 
 
-async def _answers(
-    runtime: ContainerRuntime, image: str, card: DatasetCard, command: str, asked: bytes
+async def answers(
+    runtime: ContainerRuntime, image: str, card: DatasetCard, command: str, secret: bytes
 ) -> AsyncGenerator[bytes]:
     """The lines that a command in the image prints; secrets go in over its input, where no inspection shows them."""
     spec = ContainerSpec(
@@ -63,7 +64,7 @@ async def _answers(
     )
     try:
         async with asyncio.timeout(TIMEOUT_S), runtime.start(spec) as container:
-            await container.write(asked)
+            await container.write(secret)
             async for line in container.lines():
                 yield line
             if await container.exit_status() != 0:

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from dep_mcp.containers import Container, ContainerRuntime, ContainerSpec
 from dep_mcp.orchestrator.catalogue import BUNDLE, BenchmarkFolder, build_spec, code
 from dep_mcp.protocol import Recipient, Sealed
-from dep_mcp.protocol.errors import CardError, ContainerLostError, DataError, UsageError
+from dep_mcp.protocol.errors import CardError, ContainerLostError, DataError, GeneratedError, UsageError
 
 TIMEOUT_S = 900.0
 _CHUNK_BYTES = 1 << 20
@@ -42,7 +42,8 @@ async def seal(
     Raises:
         UsageError: Something is at `out` already.
         CardError: It is sealed already, or its card has no canary.
-        DataError: Its items are generated, or its code fails on the data.
+        GeneratedError: Its items are generated.
+        DataError: Its code fails on the data.
     """
     _check(benchmark, out)
     base = await runtime.base_image(base_image)
@@ -100,6 +101,8 @@ async def _sealed(
             except DataError:
                 words = container.stderr_tail().strip()
                 status = await container.exit_status()
+                if words.startswith(f"{GeneratedError.code}: "):
+                    raise GeneratedError(words.partition(": ")[2]) from None
                 msg = (
                     f"the benchmark's code failed to seal its data (exit status {status}): {words[-2000:] or 'silent'}"
                 )

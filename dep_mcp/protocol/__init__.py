@@ -11,6 +11,7 @@ from dep_mcp.protocol.base import (
     Digest,
     WireModel,
 )
+from dep_mcp.protocol.canaries import canary, canary_ends
 from dep_mcp.protocol.cards import (
     Commitment,
     DataFile,
@@ -143,6 +144,8 @@ __all__ = [
     "Usage",
     "Weights",
     "WireModel",
+    "canary",
+    "canary_ends",
     "new_evaluation_id",
     "new_seed",
     "parse_card",

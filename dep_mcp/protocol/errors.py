@@ -6,6 +6,7 @@
     ├── CardError                     broken_card          422  a card names the file and the field
     ├── UnknownNameError              unknown_name         404  no such benchmark, task, model or evaluation
     ├── DataError                     bad_data             422  missing, empty, duplicate or wrong digest
+    │   └── GeneratedError            items_generated      422  there are no fixed items to seal or to commit to
     ├── ReceiptError                  bad_receipt          422  a receipt or an opening isn't what it should be
     ├── SealError                                               what a benchmark endpoint refuses
     │   ├── NotOpenError              not_open             409
@@ -100,6 +101,12 @@ class DataError(DepError):
     """A benchmark's data is missing, empty, repeated, or not what its digest says."""
 
     status, code = 422, "bad_data"
+
+
+class GeneratedError(DataError):
+    """What asks for fixed items: the benchmark generates its own."""
+
+    code = "items_generated"
 
 
 class ReceiptError(DepError):

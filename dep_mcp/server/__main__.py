@@ -1,7 +1,8 @@
-"""Entry point inside an image: `python -m dep_mcp.server index|check|seal|serve|commit|open FOLDER`."""
+"""Entry point inside an image: `python -m dep_mcp.server index|check|seal|serve|commit|open|planted FOLDER`."""
 
 import asyncio
 import ctypes
+import json
 import os
 import sys
 import tempfile
@@ -12,12 +13,15 @@ from typing import Self
 from mcp.server.stdio import stdio_server
 from pydantic import ValidationError
 
-from dep_mcp.protocol import DataKey, Hex256, ItemId, Recipient, WireModel
+from dep_mcp.protocol import DataKey, Hex256, ItemId, Recipient, WireModel, canary_ends
 from dep_mcp.protocol.errors import DataError, DepError, InvalidArgumentsError
 from dep_mcp.server.app import create_app
+from dep_mcp.server.benchmark import Draw
+from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.loading import index, load_benchmark, load_session
 from dep_mcp.server.opening import commit, openings
-from dep_mcp.server.sealing import kept_output, receive, seal
+from dep_mcp.server.planting import SEED_FILE
+from dep_mcp.server.sealing import kept_output, receive, seal, unseal
 
 _PR_SET_DUMPABLE = 4
 
@@ -90,6 +94,18 @@ def seal_data(folder: Path) -> None:
         os.dup2(errors, 2)
 
 
+def planted(folder: Path) -> None:
+    """Print how many of the items of a verification image there are, and how many of their targets hold a canary."""
+    asked, seed = _Asked.read(), (folder / SEED_FILE).read_text(encoding="ascii").strip()
+    benchmark = load_benchmark(folder)
+    if benchmark.card.sealed:
+        rows = list(unseal(folder, asked.data_key).rows())
+    else:
+        rows = list(Bundle.build(benchmark.items(Draw(seed))).rows())
+    counts = {"items": len(rows), "planted": sum(canary_ends(seed)[0] in target for _, target in rows)}
+    sys.stdout.write(json.dumps(counts) + "\n")
+
+
 def commit_to(folder: Path) -> None:
     """Print the commitment to a benchmark's items and targets."""
     asked = _Asked.read()
@@ -115,6 +131,7 @@ _COMMANDS: Mapping[str, Callable[[Path], None]] = {
     "serve": lambda folder: asyncio.run(serve(folder)),
     "commit": commit_to,
     "open": open_up,
+    "planted": planted,
 }
 
 

@@ -87,6 +87,15 @@ class Benchmark:
         """Names that a user may choose from as `benchmark:task`; for indexed items, their sub-tasks."""
         return ()
 
+    def plant(self, target: Target, canary: str) -> Target:
+        """Put a canary into a target, for `dep-mcp bench verify-seal`; override it where that spoils the target's form.
+
+        Args:
+            target: Of one item.
+            canary: Digits that nothing else holds.
+        """
+        return planted(target, canary)
+
     def rows(self, name: str) -> Iterator[dict[str, Any]]:
         """The objects of a JSON-lines file of the benchmark's data.
 
@@ -103,3 +112,16 @@ class Benchmark:
                     msg = f"{name}, line {number}: not a JSON object"
                     raise DataError(msg)
                 yield row
+
+
+def planted(target: Target, canary: str) -> Target:
+    """The target with a canary in each of its texts; numbers get its digits; truth values are left as they are."""
+    if isinstance(target, str):
+        return target + canary
+    if isinstance(target, list):
+        return [planted(one, canary) for one in target] or [canary]
+    if isinstance(target, dict):
+        return {key: planted(value, canary) for key, value in target.items()} or {canary: canary}
+    if isinstance(target, bool | None):
+        return target
+    return int(f"{int(target)}{canary}")

@@ -12,6 +12,7 @@ from dep_mcp.protocol import DatasetCard, Digest, parse_card
 from dep_mcp.protocol.errors import CardError
 from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import BUNDLE, SEALED, Bundle
+from dep_mcp.server.planting import planted
 from dep_mcp.server.sealing import unseal
 from dep_mcp.server.session import SealedSession
 
@@ -43,7 +44,7 @@ def load_benchmark(folder: Path) -> Benchmark:
     if len(found) != 1:
         msg = f"benchmark.py must define exactly one subclass of Benchmark; it defines {len(found)}"
         raise CardError(msg)
-    return found[0](card, folder)
+    return planted(found[0], folder)(card, folder)
 
 
 def index(folder: Path) -> None:

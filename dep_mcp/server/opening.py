@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dep_mcp.protocol import Commitment, DataKey, DatasetCard, Opening, parse_card
-from dep_mcp.protocol.errors import CardError, DataError, UnknownItemError
+from dep_mcp.protocol.errors import CardError, DataError, GeneratedError, UnknownItemError
 from dep_mcp.receipts import Committed
 from dep_mcp.server.bundle import BUNDLE, SEALED, Bundle
 from dep_mcp.server.sealing import unseal
@@ -56,7 +56,7 @@ def _bundle(folder: Path, key: DataKey | None) -> Bundle:
         return unseal(folder, key)
     if not (folder / BUNDLE).is_file():
         msg = "its items are generated for each evaluation, so there are none to commit to; its digest is of its code"
-        raise DataError(msg)
+        raise GeneratedError(msg)
     return Bundle.load(folder / BUNDLE)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from dep_mcp.protocol import DataKey, Recipient, Sealed
-from dep_mcp.protocol.errors import CardError, DataError, WrongKeyError
+from dep_mcp.protocol.errors import CardError, DataError, GeneratedError, WrongKeyError
 from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import SEALED, Bundle, Index
 
@@ -26,13 +26,14 @@ def seal(benchmark: Benchmark, recipient: Recipient, out: IO[bytes]) -> Sealed:
 
     Raises:
         CardError: Its card has no canary.
-        DataError: It generates its items, or they can't be indexed.
+        GeneratedError: It generates its items.
+        DataError: They can't be indexed.
     """
     import pyrage
 
     if benchmark.generated:
         msg = "its items are generated for each evaluation: no target lies in its image, so there is nothing to seal"
-        raise DataError(msg)
+        raise GeneratedError(msg)
     if benchmark.card.canary is None:
         msg = "the card has no canary, by which data that leaked can be searched for"
         raise CardError(msg)
