@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,7 +82,12 @@ def _forms(word: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _pieces(where: str, data: bytes, depth: int, *, decode: bool) -> Iterator[tuple[str, bytes]]:
-    """The bytes, and whatever can be unpacked or decoded from them."""
+    """The bytes, or of an archive what is in it; and whatever can be unpacked or decoded from them."""
+    members = list(_members(data)) if depth else []
+    for name, member in members:
+        yield from _pieces(f"{where} ({name})", member, depth - 1, decode=decode)
+    if members:
+        return
     yield where, data
     if depth == 0:
         return
@@ -118,28 +124,35 @@ _PACKERS: Mapping[bytes, tuple[str, Callable[[], _Unpacker]]] = {
 
 
 def _unpacked(data: bytes) -> Iterator[tuple[str, bytes]]:
-    try:
-        for magic, (name, opened) in _PACKERS.items():
-            if data.startswith(magic):
+    for magic, (name, opened) in _PACKERS.items():
+        if data.startswith(magic):
+            with suppress(OSError, EOFError, ValueError, zlib.error, lzma.LZMAError):
                 yield name, opened().decompress(data, _MOST_BYTES)
+
+
+def _members(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """Names and contents of an archive; nothing where it is none, or a broken one: then it is searched as it is."""
+    try:
         if data.startswith(b"PK\3\4"):
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                for entry in archive.infolist():
-                    with archive.open(entry) as packed:
-                        yield entry.filename, packed.read(_MOST_BYTES)
-        if data[257:262] == b"ustar":
+                found = [
+                    (entry.filename, archive.read(entry)) for entry in archive.infolist() if _fits(entry.file_size)
+                ]
+        elif data[257:262] == b"ustar":
             with tarfile.open(fileobj=io.BytesIO(data)) as tar:
-                for member in tar:
-                    if member.isfile() and (file := tar.extractfile(member)) is not None:
-                        yield member.name, file.read(_MOST_BYTES)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-        lzma.LZMAError,
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        RuntimeError,
-    ):
-        return  # no archive after all, or a broken one: it was searched as it is
+                found = [(member.name, _content(tar, member)) for member in tar]
+        else:
+            return
+    except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError, zipfile.BadZipFile, RuntimeError):
+        return
+    yield "names", "\n".join(name for name, _ in found).encode()
+    yield from found
+
+
+def _fits(size: int) -> bool:
+    return size <= _MOST_BYTES
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member) if member.isfile() else None
+    return member.linkname.encode() if file is None else file.read()

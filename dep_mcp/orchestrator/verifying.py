@@ -199,9 +199,10 @@ async def use_and_abuse(
         if failure is None:
             for name, content in (await runtime.evidence(target.image, container.id)).items():
                 yield name, content
-        yield "standard error of the container", container.stderr_tail().encode()
-        if failure is not None:
-            yield "failure", failure.detail.encode()
+    # Only now: what it wrote without an end of line comes when it ends.
+    yield "standard error of the container", container.stderr_tail().encode()
+    if failure is not None:
+        yield "failure", failure.detail.encode()
 
 
 def _opening(target: Planted, keys: OwnerKeys) -> Open:
