@@ -271,12 +271,7 @@ class Orchestrator:
             turn=turn,
             earlier=earlier,
         )
-        spec = ContainerSpec(
-            image=settings.image_digest,
-            labels={"org.dep-mcp.benchmark": settings.benchmark},
-            memory_mb=settings.memory_mb,
-            cpus=settings.cpus,
-        )
+        spec = container_spec(settings)
         return SealedEndpoint(self._runtime, spec, opening, _Journal(self._store, evaluation.evaluation_id), on_event)
 
     @asynccontextmanager
@@ -320,6 +315,16 @@ class Orchestrator:
         )
         await self._store.complete(evaluation.evaluation_id, scored.report, receipt, owner=self._owner)
         await self._store.release(evaluation.evaluation_id, self._owner)
+
+
+def container_spec(settings: Settings) -> ContainerSpec:
+    """What the container of an evaluation with these settings is; it is the same for all of a benchmark."""
+    return ContainerSpec(
+        image=settings.image_digest,
+        labels={"org.dep-mcp.benchmark": settings.benchmark},
+        memory_mb=settings.memory_mb,
+        cpus=settings.cpus,
+    )
 
 
 def require_unchanged(evaluation: Evaluation, model: ModelCard, image: Image, *, completed: bool = False) -> None:
