@@ -18,6 +18,8 @@ from dep_mcp.protocol.errors import ContainerLostError, DepError
 
 START_TIMEOUT_S = 120.0
 PROBE_TIMEOUT_S = 5.0
+REFILL_S = 0.5
+"""How long the next one's start waits: it would take processors from the evaluation that begins with this one."""
 
 
 class _Warm:
@@ -82,6 +84,7 @@ class WarmRuntime:
     def __init__(self, runtime: ContainerRuntime) -> None:
         self._runtime = runtime
         self._pools: dict[str, _Pool] = {}
+        self._closed = False
 
     async def __aenter__(self) -> Self:
         """Start nothing yet."""
@@ -91,6 +94,7 @@ class WarmRuntime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Remove the containers that nobody took."""
+        self._closed = True
         for pool in self._pools.values():
             await self.keep(pool.spec, 0)
 
@@ -112,7 +116,7 @@ class WarmRuntime:
         await asyncio.gather(*(asyncio.shield(warm.ready) for warm in pool.spare))
 
     def _fill(self, pool: _Pool) -> None:
-        while len(pool.spare) < pool.wanted:
+        while len(pool.spare) < pool.wanted and not self._closed:
             pool.spare.append(_Warm(self._runtime, pool.spec))
 
     @asynccontextmanager
@@ -133,7 +137,7 @@ class WarmRuntime:
         pool = self._pools.get(_key(spec))
         while pool is not None and pool.spare:
             warm = pool.spare.popleft()
-            self._fill(pool)
+            asyncio.get_running_loop().call_later(REFILL_S, self._fill, pool)
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
                     await _probe(await asyncio.shield(warm.ready))
