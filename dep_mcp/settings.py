@@ -14,6 +14,8 @@ class HostSettings(BaseModel):
     Attributes:
         home: `DEP_MCP_HOME`: store, keys, logs and fetched weights; default the platform's user data folder.
         base_image: `DEP_MCP_BASE_IMAGE`: base of benchmark images, where the official one can't be had.
+        runtime: `DEP_MCP_RUNTIME`: what the engine runs containers with, such as `runsc`; default the engine's.
+        remapped: `DEP_MCP_USERNS`: not empty to refuse an engine whose users inside containers are the same outside.
         plugins: `DEP_MCP_PATH`: folders, separated as in `PATH`, that hold `benchmark_servers/` or `adapters/`.
     """
 
@@ -21,6 +23,8 @@ class HostSettings(BaseModel):
 
     home: Path
     base_image: str | None = None
+    runtime: str = ""
+    remapped: bool = False
     plugins: tuple[Path, ...] = ()
 
     @classmethod
@@ -31,6 +35,8 @@ class HostSettings(BaseModel):
         return cls(
             home=Path(home) if home else _default_home(),
             base_image=env.get("DEP_MCP_BASE_IMAGE") or None,
+            runtime=env.get("DEP_MCP_RUNTIME", ""),
+            remapped=bool(env.get("DEP_MCP_USERNS")),
             plugins=(
                 *(Path(part) for part in env.get("DEP_MCP_PATH", "").split(os.pathsep) if part),
                 Path.cwd(),

@@ -44,6 +44,7 @@ async def _findings(host: Host) -> AsyncIterator[Finding]:
         yield base
         if base.well:
             yield await _attempt("isolation", _sealed(host, base.found))
+            yield await _attempt("its effect", _effect(host, base.found))
     free = shutil.disk_usage(host.settings.home).free / 1e9
     yield Finding(free > _LOW_DISK_GB, "disk", f"{free:.0f} GB free at {host.settings.home}")
     for name, card in sorted(host.models.cards().items()):
@@ -63,6 +64,11 @@ async def _sealed(host: Host, image: str) -> str:
     async with host.runtime.start(ContainerSpec(image=image, labels={})):
         names = ", ".join(requirement.name for requirement in REQUIREMENTS)
     return f"a container was started and inspected; {len(REQUIREMENTS)} of {len(REQUIREMENTS)} hold: {names}"
+
+
+async def _effect(host: Host, image: str) -> str:
+    found = await host.runtime.require_effect(image, always=True)
+    return f"a program inside tried what the seal forbids, and could do none of it ({found})"
 
 
 async def _attempt(what: str, work: Awaitable[object]) -> Finding:

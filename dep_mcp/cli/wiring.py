@@ -51,7 +51,8 @@ class Host:
         Raises:
             StoreError: The home folder can't be written.
         """
-        async with Store.open(settings.store) as store, DockerRuntime(on_build=_Building()) as runtime:
+        runtime = DockerRuntime(on_build=_Building(), runtime=settings.runtime, remapped=settings.remapped)
+        async with Store.open(settings.store) as store, runtime:
             yield cls(settings, store, runtime)
 
     async def prepare(self, folder: BenchmarkFolder, task: str | None, data: list[Path]) -> Prepared:

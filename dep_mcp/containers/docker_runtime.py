@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Event, Lock
 from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
-from dep_mcp.containers.engine import Found
+from dep_mcp.containers.engine import Found, Isolation
 from dep_mcp.containers.engine_errors import first_line, translate
 from dep_mcp.containers.runtime import SealedRuntime
 from dep_mcp.containers.waiting import in_thread
@@ -51,10 +51,19 @@ class DockerRuntime(SealedRuntime):
     Args:
         orchestrator_id: Owner of the containers, from `this_process()`.
         on_build: Called with every line of an image build.
+        runtime: As of `SealedRuntime`.
+        remapped: As of `SealedRuntime`.
     """
 
-    def __init__(self, orchestrator_id: str | None = None, *, on_build: Callable[[str], None] | None = None) -> None:
-        super().__init__(DockerEngine(), orchestrator_id, on_build=on_build)
+    def __init__(
+        self,
+        orchestrator_id: str | None = None,
+        *,
+        on_build: Callable[[str], None] | None = None,
+        runtime: str = "",
+        remapped: bool = False,
+    ) -> None:
+        super().__init__(DockerEngine(), orchestrator_id, on_build=on_build, runtime=runtime, remapped=remapped)
 
 
 class DockerEngine:
@@ -70,6 +79,16 @@ class DockerEngine:
         version = await self._call(lambda client: client.version(), PING_TIMEOUT_S)
         names = [str(part.get("Name", "")) for part in version.get("Components") or ()]
         return f"{'podman' if any('Podman' in name for name in names) else 'docker'} {version['Version']}"
+
+    async def isolation(self) -> Isolation:
+        """How it isolates, as it says itself."""
+        info = await self._call(lambda client: client.info())
+        options = [str(option) for option in info.get("SecurityOptions") or ()]
+        return Isolation(
+            runtime=str(info.get("DefaultRuntime") or ""),
+            runtimes=tuple(info.get("Runtimes") or ()),
+            remapped=any(option.startswith("name=userns") for option in options),
+        )
 
     async def close(self) -> None:
         """Close the connections."""

@@ -30,6 +30,21 @@ class Found:
         return self.tags[0] if self.tags else self.id
 
 
+@dataclass(frozen=True, kw_only=True)
+class Isolation:
+    """How an engine isolates, as it says itself.
+
+    Attributes:
+        runtime: Its default one.
+        runtimes: All that it has.
+        remapped: Whether users inside containers are others outside.
+    """
+
+    runtime: str
+    runtimes: Sequence[str]
+    remapped: bool
+
+
 class ImageEngine(Protocol):
     """The image half of an engine. Every method raises `EngineError` if it doesn't answer."""
 

@@ -91,6 +91,10 @@ def _restart(got: object, want: object) -> bool:
     return got in {None, "", "no"}
 
 
+def _runtime(got: object, want: object) -> bool:
+    return not want or got == want
+
+
 def _image(got: object, want: object) -> bool:
     """Only a digest can be compared; a tag says nothing about content."""
     return got == want or not str(want).startswith("sha256:")
@@ -211,6 +215,7 @@ REQUIREMENTS: tuple[Requirement, ...] = (
     Requirement("removed at exit", "HostConfig.AutoRemove", "nothing may stay behind", _always(value=True)),
     _absent("no restart", "HostConfig.RestartPolicy.Name", "a restarted server has lost its evaluation", _restart),
     Requirement("labels", "Config.Labels", "the reaper finds it by them", lambda spec: dict(spec.labels), _includes),
+    Requirement("runtime", "HostConfig.Runtime", "another one isolates less", lambda spec: spec.runtime, _runtime),
     Requirement("image", "Image", "another image, other targets", lambda spec: spec.image, _image, asked=False),
 )
 """Every line of the seal, in the order `dep-mcp doctor` shows them."""

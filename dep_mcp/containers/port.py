@@ -46,6 +46,7 @@ class ContainerSpec:
         scratch_mb: Size of `/tmp`, in memory and part of the limit above.
         stderr_bytes: How much of the end of its standard error is kept on the host.
         command: Runs instead of the image's own entry point.
+        runtime: What the engine shall run it with, such as `runsc`; its default where empty.
     """
 
     image: str
@@ -55,6 +56,7 @@ class ContainerSpec:
     scratch_mb: int = 64
     stderr_bytes: int = 8 * 1024
     command: tuple[str, ...] = ()
+    runtime: str = ""
 
 
 class Container(Protocol):
@@ -113,6 +115,17 @@ class ContainerRuntime(Protocol):
         Raises:
             HardeningError: The engine applied less than was asked for.
             EngineError: The engine refused or is gone.
+        """
+
+    async def require_effect(self, image: str) -> str:
+        """Try whether the seal has effect, where the engine's isolation isn't the usual one.
+
+        Args:
+            image: With Python 3 in it.
+
+        Raises:
+            HardeningError: It has none.
+            EngineError: No engine answers.
         """
 
     async def reap(self) -> int:

@@ -9,17 +9,19 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from dep_mcp.containers.attached import AttachedContainer
-from dep_mcp.containers.engine import ContainerEngine, ImageEngine
+from dep_mcp.containers.effect import require_effect
+from dep_mcp.containers.engine import ContainerEngine, ImageEngine, Isolation
 from dep_mcp.containers.hardening import create_request, require
 from dep_mcp.containers.images import ImageBuilder, base_image
 from dep_mcp.containers.owner import Owner, this_process
 from dep_mcp.containers.port import BuildSpec, Container, ContainerSpec, Image
 from dep_mcp.containers.waiting import to_the_end
-from dep_mcp.protocol.errors import EngineError
+from dep_mcp.protocol.errors import EngineError, HardeningError
 
 OWNER_LABEL = "org.dep-mcp.orchestrator"
 CREATED_LABEL = "org.dep-mcp.created"
 GRACE_S = 2.0
+USUAL_RUNTIME = "runc"
 
 _log = logging.getLogger(__name__)
 
@@ -29,6 +31,9 @@ class Engine(ImageEngine, ContainerEngine, Protocol):
 
     async def ping(self) -> str:
         """Say which engine answers."""
+
+    async def isolation(self) -> Isolation:
+        """How it isolates, as it says itself."""
 
     async def close(self) -> None:
         """Close the connections to it."""
@@ -41,6 +46,8 @@ class SealedRuntime:
         engine: Where containers run; closed with the runtime.
         orchestrator_id: Owner of the containers, from `this_process()`, which is the default.
         on_build: Called with every line of an image build.
+        runtime: What containers are run with, such as `runsc`; the engine's default where empty.
+        remapped: Refuse an engine whose users inside containers are the same outside.
     """
 
     def __init__(
@@ -49,8 +56,13 @@ class SealedRuntime:
         orchestrator_id: str | None = None,
         *,
         on_build: Callable[[str], None] | None = None,
+        runtime: str = "",
+        remapped: bool = False,
     ) -> None:
         self._engine = engine
+        self._runtime = runtime
+        self._remapped = remapped
+        self._probed = False
         self._images = ImageBuilder(engine, on_build)
         self.orchestrator_id = orchestrator_id or this_process()
 
@@ -106,12 +118,43 @@ class SealedRuntime:
             OWNER_LABEL: self.orchestrator_id,
             CREATED_LABEL: datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        life = _Life(self._engine, replace(spec, labels={**spec.labels, **ours}))
+        life = _Life(self._engine, replace(spec, labels={**spec.labels, **ours}, runtime=self._runtime))
         try:
             # cancelled half-way, a thread could create a container that nobody knows of
             yield await to_the_end(life.begin())
         finally:
             await to_the_end(life.end())
+
+    async def require_effect(self, image: str, *, always: bool = False) -> str:
+        """Try in a container whether the seal has effect, once, where the engine's isolation isn't the usual one.
+
+        That is where another runtime than runc, or users that are others outside, were asked for or are the engine's
+        default. runc does what an inspection shows.
+
+        Args:
+            image: With Python 3 in it, such as the base.
+            always: Try it with runc too.
+
+        Returns:
+            The runtime's name, and whether users are remapped.
+
+        Raises:
+            HardeningError: It has none; or the engine hasn't what was asked for.
+            EngineError: No engine answers, or it starts no such container.
+        """
+        found = await self._engine.isolation()
+        name = self._runtime or found.runtime
+        if name not in found.runtimes:
+            msg = f"the engine has no runtime {name!r}; it has: {', '.join(found.runtimes)}"
+            raise HardeningError(msg)
+        if self._remapped and not found.remapped:
+            msg = "the engine doesn't remap users: start dockerd with --userns-remap, or unset DEP_MCP_USERNS"
+            raise HardeningError(msg)
+        usual = name == USUAL_RUNTIME and not found.remapped
+        if always or not (usual or self._probed):
+            await require_effect(self.start, image, runtime=name, remapped=found.remapped)
+            self._probed = True
+        return f"{name}, users {'are others outside' if found.remapped else 'as outside'}"
 
     async def evidence(self, image: str, container_id: str) -> Mapping[str, bytes]:
         """All that the engine shows or stores of an image and a running container, by what it is.

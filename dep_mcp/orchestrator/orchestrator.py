@@ -165,6 +165,7 @@ class Orchestrator:
             self._data_key(benchmark.card.sealed.recipient)  # before anything is built or begun
         files = find_data(benchmark, data)
         base = await self._runtime.base_image(base_image)
+        await self._runtime.require_effect(base)
         image = await self._runtime.ensure_image(build_spec(benchmark, files, base))
         if task is not None:
             await self._check_task(benchmark, task, image)

@@ -161,6 +161,10 @@ class WarmRuntime:
         """See `ContainerRuntime`."""
         return await self._runtime.ensure_image(spec)
 
+    async def require_effect(self, image: str) -> str:
+        """See `ContainerRuntime`."""
+        return await self._runtime.require_effect(image)
+
     async def reap(self) -> int:
         """See `ContainerRuntime`."""
         return await self._runtime.reap()

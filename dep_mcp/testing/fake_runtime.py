@@ -102,6 +102,10 @@ class FakeRuntime:
         """Pretend that it was built."""
         return Image(tag=spec.name, digest="sha256:" + "0" * 64)
 
+    async def require_effect(self, image: str) -> str:
+        """It has none: nothing is isolated."""
+        return f"fake, {image}"
+
     async def reap(self) -> int:
         """Nothing is ever left."""
         return 0

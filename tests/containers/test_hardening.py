@@ -62,6 +62,7 @@ WEAKER: Mapping[str, list[object]] = {
     "removed at exit": [False],
     "no restart": ["always", "unless-stopped"],
     "labels": [{}, None, {"owner": "you"}],
+    "runtime": ["runc", "", None],
     "image": ["sha256:" + "b" * 64],
 }
 FORBIDDEN = [
