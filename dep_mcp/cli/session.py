@@ -13,8 +13,8 @@ from dep_mcp.models import Caller
 from dep_mcp.orchestrator import Scored
 from dep_mcp.protocol import Evaluation, EvaluationState, Record, ScoreReport
 from dep_mcp.protocol.errors import (
-    ContainerLostError,
     DepError,
+    EngineError,
     EvaluationCancelledError,
     EvaluationPausedError,
     ModelCallError,
@@ -158,8 +158,10 @@ class Session:
         self._on_event("call_failed", evaluation_id=self.id, status=status, detail=detail[:500])
 
     async def _finish(self, error: DepError) -> None:
-        resumable = isinstance(error, EvaluationPausedError | ContainerLostError | StoreError) or (
-            isinstance(error, ModelCallError) and error.status in _PAUSING
+        resumable = (
+            isinstance(error, EvaluationPausedError | StoreError)
+            or (isinstance(error, EngineError) and error.retryable)
+            or (isinstance(error, ModelCallError) and error.status in _PAUSING)
         )
         state = EvaluationState.PAUSED if resumable else EvaluationState.FAILED
         try:

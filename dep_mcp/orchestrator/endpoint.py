@@ -165,6 +165,7 @@ class SealedEndpoint:
                     await self._replay(operator.subject(self._opening.evaluation_id))
                 raise _gone()
             except ContainerLostError as error:
+                await self._runtime.ping()  # an engine that is gone says so itself
                 raise await _with_last_words(container, error) from error
             except TimeoutError:
                 msg = f"the benchmark's container didn't answer within {START_TIMEOUT_S:.0f} s of its start"
@@ -220,7 +221,7 @@ def _gone() -> ContainerLostError:
 
 async def _with_last_words(container: Container, error: ContainerLostError) -> ContainerLostError:
     status = await container.exit_status()
-    how = "it still runs" if status is None else f"exit status {status}"
+    how = "no exit status" if status is None else f"exit status {status}"
     if status == KILLED:
         how += ": killed, perhaps for lack of memory"
     return ContainerLostError(

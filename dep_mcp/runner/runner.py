@@ -27,7 +27,7 @@ from dep_mcp.protocol import (
     Submission,
     Submitted,
 )
-from dep_mcp.protocol.errors import DepError, EvaluationPausedError, ModelCallError, SealError
+from dep_mcp.protocol.errors import DepError, EngineError, EvaluationPausedError, ModelCallError, SealError
 from dep_mcp.runner.failures import Failures
 
 _OPEN = 32
@@ -145,7 +145,7 @@ class Runner:
         Raises:
             EvaluationPausedError: Stopped, or the provider is down; `resume` goes on.
             ModelCallError: No call can succeed: credentials, model name, money, or every request is malformed.
-            ContainerLostError: The benchmark's container died again and again.
+            EngineError: The benchmark's container died again and again, or its engine is gone.
             StoreError: The disk is full.
         """
         try:
@@ -197,11 +197,15 @@ class Runner:
                 down = called.exhausted and not called.others_answered
                 await self._take(_record(place, item, epoch, called, self._prices), perhaps_down=down)
         except (ModelCallError, EvaluationPausedError) as error:
-            self._fatal = self._fatal or error
-            self.stop()
+            self._end(error)
         finally:
             self._open -= 1
             self._ended.set()
+
+    def _end(self, error: DepError) -> None:
+        """Start no further call, and end with the first such error once those in flight have ended."""
+        self._fatal = self._fatal or error
+        self.stop()
 
     async def _take(self, record: Record, *, perhaps_down: bool) -> None:
         if perhaps_down:
@@ -209,8 +213,7 @@ class Runner:
             return
         failed = isinstance(record.submission.answer, DeclaredFailure)
         if failed and not self._has_answers and (error := self._failures.malformed(record)):
-            self._fatal = self._fatal or error
-            self.stop()  # before the disk is waited for, or more such calls would leave meanwhile
+            self._end(error)  # before the disk is waited for, or more such calls would leave meanwhile
         await self._keep(record)
         if not failed:
             await self._settle()
@@ -227,7 +230,11 @@ class Runner:
             todo.append((last.position + last.items, last.next_cursor or None))
         while todo:
             position, cursor = todo.popleft()
-            page = await self._endpoint.get_items(cursor)
+            try:
+                page = await self._endpoint.get_items(cursor)
+            except EngineError as error:
+                self._end(error)
+                break
             self._progress.total = page.total * epochs
             if position >= last.position + last.items:
                 last = FetchedPage(
@@ -290,8 +297,11 @@ class Runner:
                 batch.append(self._durable.get_nowait())
             open_ = batch[-1] is not None
             submissions = tuple(submission for submission in batch if submission is not None)
-            if submissions:
-                _check(await self._endpoint.submit(submissions))
+            try:
+                if submissions:
+                    _check(await self._endpoint.submit(submissions))
+            except EngineError as error:  # they are in the journal, where answers to calls in flight go too
+                self._end(error)
 
     async def _score(self) -> ScoreReport:
         result = await self._endpoint.score()

@@ -10,7 +10,7 @@ import pytest
 from dep_mcp.containers import Container, ContainerSpec
 from dep_mcp.orchestrator import SealedEndpoint, endpoint
 from dep_mcp.protocol import ItemPage, Open, Opened, ScoreState, Submission, TextAnswer, new_evaluation_id
-from dep_mcp.protocol.errors import ContainerLostError, ReceiptError, StoreError, UnknownNameError
+from dep_mcp.protocol.errors import ContainerLostError, EngineError, ReceiptError, StoreError, UnknownNameError
 from dep_mcp.server.benchmark import Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.loading import load_benchmark
@@ -99,6 +99,19 @@ async def test_a_container_that_dies_at_start_is_an_error_with_its_last_words() 
     assert "137" in error.value.detail
     assert len(runtime.containers) == 1
     assert events == ["container_started", "container_lost"]
+
+
+async def test_an_engine_that_is_gone_is_the_error() -> None:
+    """Not the container that it took along: the message must say what to do about it."""
+
+    class Gone(Mortal):
+        async def ping(self) -> str:
+            msg = "no container engine answers"
+            raise EngineError(msg)
+
+    with pytest.raises(EngineError, match="no container engine answers"):
+        async with asyncio.timeout(20), endpoint_of(Gone(lambda _number: True)):
+            pass
 
 
 async def test_a_lost_container_is_replaced_and_the_answers_replayed() -> None:
@@ -275,7 +288,7 @@ async def test_a_container_that_says_nothing_at_start_is_given_up(monkeypatch: p
     with pytest.raises(ContainerLostError) as error:
         async with asyncio.timeout(20), endpoint_of(runtime):
             pass
-    assert "it still runs" in error.value.detail
+    assert "no exit status" in error.value.detail
     assert runtime.containers[0].task is not None
     assert runtime.containers[0].task.done()
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -15,7 +15,7 @@ from dep_mcp.models import Breaker, Caller, Limiter, RetryPolicy
 from dep_mcp.orchestrator import Orchestrator, Prepared
 from dep_mcp.orchestrator.catalogue import read_folder
 from dep_mcp.protocol import Evaluation, Item, Limits, ModelCard, ScoreReport
-from dep_mcp.protocol.errors import EvaluationPausedError, ModelCallError
+from dep_mcp.protocol.errors import EngineError, EvaluationPausedError, ModelCallError
 from dep_mcp.receipts import SigningKey, countersigned
 from dep_mcp.results import Store
 from dep_mcp.runner import Progress, Runner
@@ -238,6 +238,39 @@ async def test_a_lost_container_is_replaced_and_no_call_repeated(tmp_path: Path)
         report, _ = await b.run(await b.create(), right, model=model, watch=kill_soon)
     assert report.overall.value == 1.0
     assert len(runtime.containers) == 2
+    assert set(model.calls.values()) == {1}
+
+
+async def test_an_engine_that_goes_away_lets_calls_in_flight_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are paid for; resume sends only what had no answer."""
+    model = ScriptedModel(right, latency_s=0.01)
+
+    def refuse(_spec: object) -> NoReturn:
+        msg = "no container engine answers"
+        raise EngineError(msg)
+
+    def end_soon(_runner: Runner, model: ScriptedModel, _progress: Progress) -> None:
+        async def end() -> None:
+            while model.calls.total() < 100:
+                await asyncio.sleep(0)
+            monkeypatch.setattr(runtime, "start", refuse)
+            runtime.containers[-1].kill()
+
+        ends.append(asyncio.create_task(end()))
+
+    ends: list[asyncio.Task[None]] = []
+    async with bench(tmp_path) as b:
+        runtime, evaluation = b.runtime, await b.create()
+        with pytest.raises(EngineError, match="no container engine answers"):
+            await b.run(evaluation, right, model=model, watch=end_soon)
+        assert 100 <= model.calls.total() < 300
+        assert (await b.store.totals(evaluation.evaluation_id)).answered == model.calls.total()
+        monkeypatch.undo()
+        report, _ = await b.run(evaluation, right, model=model)
+    assert report.overall.value == 1.0
+    assert len(model.calls) == 300
     assert set(model.calls.values()) == {1}
 
 
