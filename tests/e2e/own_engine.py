@@ -174,10 +174,10 @@ def own_engine() -> Iterator[OwnEngine]:
         (engine.folder / "config.json").write_text("{}")
         try:
             engine.start()
-            saving = subprocess.Popen(["docker", "save", *asyncio.run(_images())], stdout=subprocess.PIPE)
-            command = ["docker", "--host", engine.host, "load", "-q"]
-            subprocess.run(command, stdin=saving.stdout, check=True, capture_output=True)
-            assert saving.wait() == 0
+            with subprocess.Popen(["docker", "save", *asyncio.run(_images())], stdout=subprocess.PIPE) as saving:
+                command = ["docker", "--host", engine.host, "load", "-q"]
+                subprocess.run(command, stdin=saving.stdout, check=True, capture_output=True)
+            assert saving.returncode == 0
             yield engine
         finally:
             engine.stop()
