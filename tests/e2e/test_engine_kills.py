@@ -91,13 +91,13 @@ async def undisturbed(cli: Cli, engine: OwnEngine, answers: Path) -> Undisturbed
     async with faulty_provider(latency_s=LATENCY_S, answers=str(answers)) as provider:
         begin = time.time()
         process = cli.start(*command(provider))
-        await until(lambda: bool(engine.container_pids()) or process.poll() is not None)
+        await until(lambda: bool(engine.container_pids()) or process.poll() is not None, 120)
         runs = time.time()
         said = (await asyncio.to_thread(process.communicate, timeout=120))[1]
         assert process.returncode == 0, said
-        counters = await provider.counters()
-    ready, end = counters["first_at"], counters["last_at"]
-    return Undisturbed(report_of(cli.home), ready - begin, ready - runs, time.time() - end)
+        end, counters = time.time(), await provider.counters()
+    ready = counters["first_at"]
+    return Undisturbed(report_of(cli.home), ready - begin, ready - runs, end - counters["last_at"])
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class Course:
         goal = {"start": 0, "calls": self.draw.randrange(1, ITEMS), "end": ITEMS}[self.phase]
         if container and self.phase == "start":
             rest_s = self.undisturbed.start_s
-            await until(lambda: bool(self.engine.container_pids()) or process.poll() is not None)
+            await until(lambda: bool(self.engine.container_pids()) or process.poll() is not None, 120)
         while process.poll() is None and (await self.provider.counters())["answered"] < goal:
             await asyncio.sleep(POLL_S)
         with suppress(subprocess.TimeoutExpired):

@@ -1,5 +1,8 @@
 """`kill -9` at random points of an evaluation's whole life, over the shipped image and a real endpoint.
 
+Client, orchestrator and runner are one process in this product, and that is the one that is killed here; container and
+engine are in `test_engine_kills`.
+
 What is sent again after a kill is exactly what was sent and not yet durable. Back-pressure bounds that by the
 concurrency that was set, or by `MOST_IN_FLIGHT` where none was; of answers, it is only those of the last quarter of a
 second, within which an answer becomes durable.
