@@ -19,6 +19,9 @@ from dep_mcp.protocol.errors import ContainerLostError
 BUFFER_BYTES = 1 << 20
 """Of whole lines that nobody has taken yet; beyond it the container waits (its pipe fills)."""
 
+PER_LINE_BYTES = 48
+"""What a line takes besides its text, so that empty lines fill the buffer too."""
+
 LINE_BYTES = 64 << 20
 EXIT_WAIT_S = 5.0
 QUIET_S = 5.0
@@ -50,7 +53,7 @@ class _Lines:
         if self._ended or not lines:
             return
         self._lines.extend(lines)
-        self._size += sum(map(len, lines))
+        self._size += sum(map(len, lines)) + PER_LINE_BYTES * len(lines)
         if self._size > BUFFER_BYTES:
             self._room.clear()
         self._change.set()
@@ -68,7 +71,7 @@ class _Lines:
             self._change.clear()
             await self._change.wait()
         line = self._lines.popleft()
-        self._size -= len(line)
+        self._size -= len(line) + PER_LINE_BYTES
         if self._size <= BUFFER_BYTES:
             self._room.set()
         return line

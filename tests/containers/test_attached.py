@@ -67,6 +67,20 @@ async def test_unread_lines_stop_the_sender(ends: Ends) -> None:
     assert await anext(ends.container.lines()) == line[:-1]
 
 
+async def test_unread_empty_lines_stop_the_sender_too(ends: Ends) -> None:
+    """A line without a byte in it takes memory all the same."""
+    lines = b"\n" * 65_536
+    sent = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.5):
+            while sent < 64 * BUFFER_BYTES:
+                await ends.send(lines)
+                sent += len(lines)
+
+    assert sent < 2 * BUFFER_BYTES
+    assert await anext(ends.container.lines()) == b""
+
+
 async def test_errors_are_drained_without_a_reader(ends: Ends) -> None:
     """A chatty library must not stop its server."""
     for _ in range(1000):

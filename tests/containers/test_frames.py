@@ -1,6 +1,7 @@
 """Splitting an attached stream, whatever the sizes in which it arrives."""
 
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -76,6 +77,27 @@ def test_an_endless_line_is_refused() -> None:
 
     with pytest.raises(LineTooLongError):
         splitter.feed(b"678901")
+
+
+@pytest.mark.parametrize("piece", [b"12345678901\n", b"1\n12345678901", b"1\n12345678901\n2\n"])
+def test_a_line_over_the_limit_is_refused_wherever_it_lies(piece: bytes) -> None:
+    """Where the pieces are cut must not decide what is a line."""
+    with pytest.raises(LineTooLongError):
+        LineSplitter(limit_bytes=10).feed(piece)
+
+
+def test_a_line_in_small_pieces_takes_no_more_than_its_bytes() -> None:
+    """A program that writes two bytes at a time would otherwise take thirty times as much of the host's memory."""
+    splitter = LineSplitter(limit_bytes=1 << 20)
+    tracemalloc.start()
+    try:
+        for number in range(1 << 18):
+            splitter.feed(bytes((97 + number % 7, 98)))
+        held, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 1 << 20
 
 
 @given(parts=st.lists(st.binary(max_size=30)))
