@@ -66,12 +66,12 @@ class SubjectClient:
                 rejected=done.rejected + part.rejected,
             )
             taken = part.accepted + part.duplicates + len(part.rejected)
+            if not 0 < taken <= len(submissions):
+                msg = "the benchmark says that it took none of the submissions, or more than were sent"
+                raise DepError(msg)
             submissions = submissions[taken:]
             if not submissions:
                 return done
-            if taken == 0:
-                msg = "the benchmark takes no submission and refuses none"
-                raise DepError(msg)
 
     async def score(self, cursor: str | None = None) -> ScoreResult:
         """The score of a complete evaluation."""
@@ -137,23 +137,35 @@ async def _describe(client: "Client") -> Description:
 
 
 async def _call(client: "Client", tool: str, arguments: WireModel, kind: type[Result]) -> Result:
+    """Call a tool of an endpoint that may be hostile.
+
+    Not by the SDK's `call_tool`: it lists the tools and checks the result by their schemas, whose regular expressions
+    can stop this process for good, and it does what a result that asks for input says.
+    """
     import anyio
     from mcp import MCPError
+    from mcp.types import CallToolRequest, CallToolRequestParams, CallToolResult
 
+    request = CallToolRequest(params=CallToolRequestParams(name=tool, arguments=arguments.model_dump(mode="json")))
     try:
-        result = await client.call_tool(tool, arguments.model_dump(mode="json"))
+        result = await client.session.send_request(request, CallToolResult)
     except MCPError as error:
         raise _rebuild(error.data, error.message) from error
     except (anyio.ClosedResourceError, anyio.BrokenResourceError) as error:
         msg = f"the benchmark's connection closed during {tool}"
         raise ContainerLostError(msg) from error
+    except ValidationError as error:
+        raise _shapeless(tool, error) from error
     if result.is_error:
         raise _rebuild(result.structured_content, f"{tool} failed")
     try:
         return kind.model_validate_json(_json(result.structured_content))
     except ValidationError as error:
-        msg = f"the benchmark's answer to {tool} isn't of the protocol's shape: {error.error_count()} faults"
-        raise DepError(msg) from error
+        raise _shapeless(tool, error) from error
+
+
+def _shapeless(tool: str, error: ValidationError) -> DepError:
+    return DepError(f"the benchmark's answer to {tool} isn't of the protocol's shape: {error.error_count()} faults")
 
 
 def _json(content: object) -> bytes:

@@ -4,13 +4,14 @@ The SDK's own stdio client is quadratic in the length of a line; this one gets w
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from dep_mcp.protocol.errors import ContainerLostError
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
+    from mcp.types import JSONRPCError, JSONRPCResponse
 
 
 class LineStream(Protocol):
@@ -27,23 +28,27 @@ class LineStream(Protocol):
 async def line_transport(stream: LineStream) -> "AsyncGenerator[TransportStreams]":
     """An MCP transport over a line stream: one JSON-RPC message a line.
 
+    Only replies get through. A benchmark endpoint asks for nothing and notifies of nothing, and the SDK would start a
+    task for each such message, without bound while the other side doesn't read; lines that are no message say nothing.
+
     When the stream ends, the session sees its connection closed, so that every call in flight fails.
     """
     import anyio
     from mcp.shared.message import SessionMessage
-    from mcp.types import jsonrpc_message_adapter
 
     into_session, from_stream = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     into_stream, from_session = anyio.create_memory_object_stream[SessionMessage](0)
 
     async def read() -> None:
+        # A session that has ended takes no more; what still comes is nobody's.
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):
+            await pass_on()
+
+    async def pass_on() -> None:
         async with into_session:
             async for line in stream.lines():
-                try:
-                    message: SessionMessage | Exception = SessionMessage(jsonrpc_message_adapter.validate_json(line))
-                except ValueError as error:
-                    message = error
-                await into_session.send(message)
+                if (reply := _reply(line)) is not None:
+                    await into_session.send(SessionMessage(reply))
 
     async def write() -> None:
         try:
@@ -62,3 +67,13 @@ async def line_transport(stream: LineStream) -> "AsyncGenerator[TransportStreams
             tasks.cancel_scope.cancel()
             for end in (from_stream, into_stream, into_session, from_session):
                 end.close()
+
+
+def _reply(line: bytes) -> "JSONRPCResponse | JSONRPCError | None":
+    from mcp.types import JSONRPCError, JSONRPCResponse, jsonrpc_message_adapter
+
+    try:
+        message = jsonrpc_message_adapter.validate_json(line)
+    except ValueError:
+        return None
+    return message if isinstance(message, JSONRPCResponse | JSONRPCError) else None

@@ -122,6 +122,7 @@ async def test_a_repeated_score_is_the_same_to_the_byte(make_session: MakeSessio
         operator,
         container,
     ):
+        await client.list_tools()  # which the SDK would ask for after the first call
         await operator.open(request)
         subject = operator.subject(request.evaluation_id)
         await subject.submit(tuple(Submission(item_id=f"i-{n}", answer=TextAnswer(text="x")) for n in range(3)))
