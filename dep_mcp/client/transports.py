@@ -47,7 +47,7 @@ async def line_transport(stream: LineStream) -> "AsyncGenerator[TransportStreams
     async def pass_on() -> None:
         async with into_session:
             async for line in stream.lines():
-                if (reply := _reply(line)) is not None:
+                if (reply := parsed_reply(line)) is not None:
                     await into_session.send(SessionMessage(reply))
 
     async def write() -> None:
@@ -69,7 +69,8 @@ async def line_transport(stream: LineStream) -> "AsyncGenerator[TransportStreams
                 end.close()
 
 
-def _reply(line: bytes) -> "JSONRPCResponse | JSONRPCError | None":
+def parsed_reply(line: bytes) -> "JSONRPCResponse | JSONRPCError | None":
+    """The reply that a line is; `None` for whatever else it is."""
     from mcp.types import JSONRPCError, JSONRPCResponse, jsonrpc_message_adapter
 
     try:
