@@ -8,6 +8,7 @@ import mcp.types as mcp_types
 from mcp import MCPError
 from mcp.server import Server
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from dep_mcp import __version__
 from dep_mcp.protocol import Describe, GetItems, Open, ScoreRequest, Submit, WireModel
@@ -104,8 +105,13 @@ def _parse(model: type[WireModel], arguments: Mapping[str, Any]) -> WireModel:
         return model.model_validate(arguments)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_input=False, include_context=False)[:5]
-        where = "; ".join(f"{'.'.join(map(str, fault['loc']))[:100]}: {fault['msg'][:200]}" for fault in faults)
+        where = "; ".join(f"{'.'.join(map(str, fault['loc']))[:100]}: {_said(fault)}" for fault in faults)
         raise InvalidArgumentsError(where) from None
+
+
+def _said(fault: ErrorDetails) -> str:
+    """What is wrong, in pydantic's words unless they quote what was sent."""
+    return "no such kind" if fault["type"] == "union_tag_invalid" else fault["msg"][:200]
 
 
 def _result(content: WireModel, text: str, *, is_error: bool) -> mcp_types.CallToolResult:

@@ -90,12 +90,15 @@ async def test_an_argument_that_is_unknown_or_wrong_is_refused(
         assert (await operator.subject(request.evaluation_id).score()).missing == 3
 
 
-async def test_a_refusal_never_quotes_what_was_sent(make_session: MakeSession, wired: Wire) -> None:
+@pytest.mark.parametrize(
+    "answer",
+    [{"kind": "text", "text": ["private-2"]}, {"kind": "private-2"}, {"kind": {"text": "private-2"}}],
+)
+async def test_a_refusal_never_quotes_what_was_sent(
+    make_session: MakeSession, wired: Wire, answer: dict[str, Any]
+) -> None:
     """A prompt or an answer in an error message ends in a log."""
-    bad = {
-        "evaluation_id": "private-1",
-        "submissions": [{"item_id": "i", "answer": {"kind": "text", "text": ["private-2"]}}],
-    }
+    bad = {"evaluation_id": "private-1", "submissions": [{"item_id": "i", "answer": answer}]}
     async with wired(make_session(planted(), ExactMatch())) as (client, _, container):
         assert await refused(client, "submit", bad) == "invalid_arguments"
         assert b"private-" not in left(container)
