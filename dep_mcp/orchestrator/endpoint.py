@@ -14,7 +14,7 @@ from dep_mcp.client import OperatorClient, SubjectClient, connect, line_transpor
 from dep_mcp.containers import Container, ContainerRuntime, ContainerSpec
 from dep_mcp.orchestrator.countersigning import Scored
 from dep_mcp.protocol import Description, ItemPage, Open, Opened, ScoreResult, Submission, Submitted
-from dep_mcp.protocol.errors import ContainerLostError, ReceiptError
+from dep_mcp.protocol.errors import ContainerLostError, DepError, ReceiptError
 
 Value = TypeVar("Value")
 
@@ -101,8 +101,16 @@ class SealedEndpoint:
         return await self._call(SubjectClient.describe)
 
     async def get_items(self, cursor: str | None = None) -> ItemPage:
-        """See `SubjectClient.get_items`."""
-        return await self._call(lambda client: client.get_items(cursor))
+        """See `SubjectClient.get_items`.
+
+        Raises:
+            DepError: The page is empty, or of another number of items than were opened.
+        """
+        page = await self._call(lambda client: client.get_items(cursor))
+        if not page.items or self.opened is None or page.total != self.opened.items:
+            msg = "the benchmark gave a page without items, or of others than it opened"
+            raise DepError(msg)
+        return page
 
     async def submit(self, submissions: tuple[Submission, ...]) -> Submitted:
         """See `SubjectClient.submit`."""
@@ -173,6 +181,10 @@ class SealedEndpoint:
 
     async def _fix(self, operator: OperatorClient) -> None:
         opened = await operator.open(self._opening)
+        limit = self._opening.limit
+        if opened.epochs != self._opening.epochs or (limit is not None and opened.items > limit):
+            msg = f"the benchmark opened more than was asked for: {opened.items} items, {opened.epochs} epochs"
+            raise DepError(msg)
         await self._journal.fix_items(opened)
         self.opened = opened
 

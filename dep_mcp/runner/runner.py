@@ -235,6 +235,9 @@ class Runner:
             except EngineError as error:
                 self._end(error)
                 break
+            if position + len(page.items) > page.total:  # or a hostile benchmark has us pay for items without end
+                msg = f"the benchmark hands out more items than the {page.total} that there are"
+                raise DepError(msg)
             self._progress.total = page.total * epochs
             if position >= last.position + last.items:
                 last = FetchedPage(

@@ -7,10 +7,18 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from dep_mcp.client import OperatorClient, SubjectClient
 from dep_mcp.containers import Container, ContainerSpec
 from dep_mcp.orchestrator import SealedEndpoint, endpoint
 from dep_mcp.protocol import ItemPage, Open, Opened, ScoreState, Submission, TextAnswer, new_evaluation_id
-from dep_mcp.protocol.errors import ContainerLostError, EngineError, ReceiptError, StoreError, UnknownNameError
+from dep_mcp.protocol.errors import (
+    ContainerLostError,
+    DepError,
+    EngineError,
+    ReceiptError,
+    StoreError,
+    UnknownNameError,
+)
 from dep_mcp.server.benchmark import Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.loading import load_benchmark
@@ -144,6 +152,40 @@ async def test_the_first_score_stands() -> None:
     assert first == second
     assert sealed.scored.opened.public_key == journal.opened[0].public_key != journal.opened[1].public_key
     assert sealed.scored.image == SPEC.image
+
+
+@pytest.mark.parametrize("change", [{"items": ()}, {"total": 301}])
+async def test_a_page_of_other_items_than_were_opened_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    """A hostile benchmark would hand out pages without end, each of them paid for."""
+    well = SubjectClient.get_items
+
+    async def get_items(client: SubjectClient, cursor: str | None = None) -> ItemPage:
+        return (await well(client, cursor)).model_copy(update=change)
+
+    monkeypatch.setattr(SubjectClient, "get_items", get_items)
+    async with asyncio.timeout(20), endpoint_of(FakeRuntime(toy_session)) as sealed:
+        with pytest.raises(DepError) as error:
+            await sealed.get_items()
+    assert error.value.code == "internal"
+
+
+@pytest.mark.parametrize("change", [{"items": 3}, {"epochs": 2}])
+async def test_a_benchmark_that_opens_more_than_was_asked_for_is_refused(
+    monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    """Who says `--limit 2` doesn't pay for three."""
+    well = OperatorClient.open
+
+    async def open_(client: OperatorClient, opening: Open) -> Opened:
+        return (await well(client, opening)).model_copy(update=change)
+
+    monkeypatch.setattr(OperatorClient, "open", open_)
+    with pytest.raises(DepError) as error:
+        async with asyncio.timeout(20), endpoint_of(FakeRuntime(toy_session), limit=2):
+            pass
+    assert error.value.code == "internal"
 
 
 async def test_a_score_without_a_receipt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,13 @@ from typing import Any, NoReturn
 
 import pytest
 
+from dep_mcp.client import SubjectClient
 from dep_mcp.containers import Image
 from dep_mcp.models import Breaker, Caller, Limiter, RetryPolicy
 from dep_mcp.orchestrator import Orchestrator, Prepared
 from dep_mcp.orchestrator.catalogue import read_folder
-from dep_mcp.protocol import Evaluation, Item, Limits, ModelCard, ScoreReport
-from dep_mcp.protocol.errors import EngineError, EvaluationPausedError, ModelCallError
+from dep_mcp.protocol import Evaluation, Item, ItemPage, Limits, ModelCard, ScoreReport
+from dep_mcp.protocol.errors import DepError, EngineError, EvaluationPausedError, ModelCallError
 from dep_mcp.receipts import SigningKey, countersigned
 from dep_mcp.results import Store
 from dep_mcp.runner import Progress, Runner
@@ -94,6 +95,23 @@ async def test_every_item_is_answered_and_scored(tmp_path: Path) -> None:
         report, progress = await b.run(await b.create(epochs=2), right)
     assert (report.overall.value, report.overall.n, report.counts.scored) == (1.0, 300, 600)
     assert progress.answered == progress.total == 600
+
+
+async def test_a_benchmark_that_hands_out_items_without_end_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each call costs money: no more are made than the benchmark said that it has items."""
+    well = SubjectClient.get_items
+
+    async def get_items(client: SubjectClient, cursor: str | None = None) -> ItemPage:
+        return (await well(client, cursor)).model_copy(update={"next_cursor": "0"})
+
+    monkeypatch.setattr(SubjectClient, "get_items", get_items)
+    model = ScriptedModel(right)
+    async with asyncio.timeout(30), bench(tmp_path) as b:
+        with pytest.raises(DepError, match="more items than the 300"):
+            await b.run(await b.create(), right, model=model)
+    assert model.calls.total() <= 300
 
 
 async def test_wrong_answers_are_told_from_right_ones(tmp_path: Path) -> None:
