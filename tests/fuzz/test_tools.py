@@ -57,6 +57,7 @@ UNOPENED = 4 * BATCH
 """Calls before the honest client opens the session."""
 GROWTH = 48 << 20
 WAIT_S = 60.0
+ANOTHER = "ev_" + "0" * 36
 CANARY = "canary-3f0c1d"
 """In every target; no client can know it."""
 ANSWER = "answer-9b27"
@@ -190,7 +191,7 @@ class Shadow:
             return "unknown_item"
         there, failure = self.slots.get(place), isinstance(submission.answer, DeclaredFailure)
         if there is not None:
-            if there.answer == submission.answer or there.digest() == submission.digest():
+            if there.digest() == submission.digest():  # so 0.0 and -0.0 are two answers
                 return "duplicate"
             if not isinstance(there.answer, DeclaredFailure):
                 return "submission_conflict"
@@ -352,11 +353,11 @@ def honest_calls(evaluation_id: str, rng: Random) -> list[tuple[str, dict[str, A
     ]
 
 
-def hostile(seed: int, evaluation_id: str, *, recorded: list[bytes]) -> bytes:
+def hostile(seed: int, evaluation_id: str, *, recorded: list[bytes], may_open: bool) -> bytes:
     """What a hostile client sends."""
     rng = Random(seed)
-    calls = honest_calls(evaluation_id, rng)
-    tool, arguments = rng.choice([*calls, calls[3], calls[3]])
+    describe, open_, *subject = honest_calls(rng.choice((evaluation_id,) * 30 + (ANOTHER,)), rng)
+    tool, arguments = rng.choice([describe, *subject, *subject, *[open_] * may_open])
     whole = call(seed, tool, arguments)
     match rng.randrange(8):
         case 0:
@@ -467,7 +468,9 @@ async def attack(
             if at == first + UNOPENED:
                 opening = await opened(server, evaluation_id)
                 evaluation_id = opening.evaluation_id
-            lines = [hostile(seed, evaluation_id, recorded=recorded) for seed in range(at, at + BATCH)]
+            may_open = at >= first + UNOPENED // 2
+            seeds = range(at, at + BATCH)
+            lines = [hostile(seed, evaluation_id, recorded=recorded, may_open=may_open) for seed in seeds]
             replies = await server.exchange(b"\n".join(lines))
             wrong = server.faults(lines, replies)
             assert not wrong, f"seeds {at} to {at + BATCH - 1}: {wrong[:3]}"
