@@ -127,9 +127,13 @@ async def _give(container: Container, data: Mapping[str, Path], recipient: Recip
 async def _take(lines: AsyncIterator[bytes], out: IO[bytes]) -> Sealed:
     """Lines of base64, then one of JSON."""
     async for line in lines:
-        if line.startswith(b"{"):
-            return Sealed.model_validate_json(line)
-        await asyncio.to_thread(out.write, base64.b64decode(line))
+        try:
+            if line.startswith(b"{"):
+                return Sealed.model_validate_json(line)
+            data = base64.b64decode(line, validate=True)
+        except ValueError:  # a ValidationError too
+            break
+        await asyncio.to_thread(out.write, data)
     raise DataError(BUNDLE)
 
 

@@ -29,6 +29,7 @@ from dep_mcp.protocol import (
     Open,
     Submission,
     TextAnswer,
+    WireModel,
     canary_ends,
     new_evaluation_id,
     new_seed,
@@ -52,6 +53,13 @@ class InspectableRuntime(ContainerRuntime, Protocol):
 
     async def remove_image(self, image: str) -> None:
         """Remove an image."""
+
+
+class _Counts(WireModel):
+    """What the image says of itself."""
+
+    items: int
+    planted: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +110,16 @@ async def planted(
         words.append(keys.data_key(recipient).removeprefix("AGE-SECRET-KEY-1"))
     image = await runtime.ensure_image(build_spec(folder, {}, await runtime.base_image(base_image)))
     try:
-        lines = [
-            line
-            async for line in answers(runtime, image.digest, folder.card, "planted", asked(folder.card, keys, _SALT))
-        ]
-        counts = json.loads(b"".join(lines))
-        if not counts["planted"]:
+        secret = asked(folder.card, keys, _SALT)
+        (counts,) = [one async for one in answers(runtime, image.digest, folder.card, _Counts, "planted", secret)]
+        if not counts.planted:
             msg = "no target can hold a canary, so nothing would be found: override Benchmark.plant in benchmark.py"
             raise DataError(msg)
         yield Planted(
             folder=folder,
             image=image.digest,
-            items=counts["items"],
-            canaries=counts["planted"],
+            items=counts.items,
+            canaries=counts.planted,
             search=Search(*words),
         )
     finally:
