@@ -173,11 +173,16 @@ def take_turn(db: sqlite3.Connection, turn: Turn, settings: Settings) -> tuple[T
     )
     query = """SELECT turn FROM turns JOIN evaluations USING (evaluation_id)
                WHERE benchmark = ? AND version = ? AND identity = ? AND evaluation_id != ?
-               AND (state = 'completed' OR state != 'failed'
-                    AND number < (SELECT number FROM turns WHERE evaluation_id = ?)) ORDER BY number"""
+               AND (state = 'completed' OR number < (SELECT number FROM turns WHERE evaluation_id = ?))
+               ORDER BY number"""
     others = db.execute(query, (*whose, turn.evaluation_id, turn.evaluation_id))
     (mine,) = db.execute("SELECT turn FROM turns WHERE evaluation_id = ?", (turn.evaluation_id,)).fetchone()
     return Turn.model_validate_json(mine), tuple(Turn.model_validate_json(text) for (text,) in others)
+
+
+def give_turn_back(db: sqlite3.Connection, evaluation_id: str) -> None:
+    """Free the turn of an evaluation that failed. Taken up again, it comes after those that were admitted meanwhile."""
+    db.execute("DELETE FROM turns WHERE evaluation_id = ?", (evaluation_id,))
 
 
 def score_turn(db: sqlite3.Connection, evaluation_id: str, score: float) -> None:

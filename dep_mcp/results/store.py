@@ -143,6 +143,8 @@ class Store:
                 (state, cause, now, evaluation_id),
             )
             db.execute("INSERT INTO transitions VALUES (?, ?, ?, ?)", (evaluation_id, now, state, cause))
+            if state is EvaluationState.FAILED:
+                rows.give_turn_back(db, evaluation_id)
 
         await self._do(work)
 
@@ -244,11 +246,11 @@ class Store:
         await self._do(work)
 
     async def take_turn(self, evaluation_id: str, settings: Settings) -> tuple[Turn, tuple[Turn, ...]]:
-        """Count an evaluation among those of its identity, durably; the same turn when it is taken up again.
+        """Count an evaluation among those of its identity, durably; the same turn until it is scored or fails.
 
         Returns:
             Its turn, and the others of that identity on this version of the benchmark: all that were scored, and those
-            that were taken before and may yet be (their evaluation isn't failed or cancelled).
+            that were taken before and may yet be (one that failed or was cancelled has given its turn back).
         """
 
         def work(db: sqlite3.Connection) -> tuple[Turn, tuple[Turn, ...]]:

@@ -585,3 +585,16 @@ async def test_an_open_turn_counts_for_those_that_come_after_it(tmp_path: Path, 
     assert of_second == (turn,)
     assert (again, of_first) == (turn, ())
     assert after == ()
+
+
+async def test_a_cancelled_evaluation_goes_to_the_end_of_the_queue(tmp_path: Path, settings: MakeSettings) -> None:
+    """It freed its turn; with the old one, taken up again, it would be scored beside the one that came after it."""
+    mine = settings(identity="lab-a")
+    async with Store.open(tmp_path / "store.sqlite") as store:
+        first, second = [await add(store, mine) for _ in range(2)]
+        await store.take_turn(first, mine)
+        await store.transition(first, EvaluationState.FAILED, "cancelled")
+        turn, _ = await store.take_turn(second, mine)
+        await store.transition(first, EvaluationState.RUNNING, "resumed")
+        _, of_first = await store.take_turn(first, mine)
+    assert of_first == (turn,)
