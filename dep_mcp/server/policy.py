@@ -10,6 +10,9 @@ from dep_mcp.metrics import estimate_from_mean
 from dep_mcp.protocol import Open, Policy, Quota, ScoreReport, Turn
 from dep_mcp.protocol.errors import QuotaError, TooFewItemsError, TurnError
 
+_DIGITS = 12
+"""Of scores and steps, which aren't whole in binary: 0.1 and a step of 0.05 are as much as 15 of 100."""
+
 
 def admit(policy: Policy, opening: Open, items: int) -> None:
     """Refuse an evaluation that won't be scored, before anybody pays for its answers.
@@ -81,9 +84,9 @@ def disclosed(policy: Policy, exact: ScoreReport, earlier: tuple[Turn, ...]) -> 
     if not policy.step:
         return exact
     best = max((turn for turn in earlier if turn.score is not None), key=lambda turn: turn.score or 0.0, default=None)
-    if best is not None and best.score is not None and exact.ranked < best.score + policy.step:
+    if best is not None and best.score is not None and exact.ranked < round(best.score + policy.step, _DIGITS):
         return _made_from(exact, best.score, policy.step, stands=best)
-    rounded = min(1.0, round(round(exact.ranked / policy.step) * policy.step, 12))
+    rounded = min(1.0, round(round(exact.ranked / policy.step) * policy.step, _DIGITS))
     return _made_from(exact, rounded, policy.step, stands=None)
 
 

@@ -125,7 +125,7 @@ def test_without_steps_a_report_leaves_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("right", "best", "told", "stands"),
     [(37, None, 0.35, False), (38, None, 0.40, False), (44, 0.40, 0.40, True), (45, 0.40, 0.45, False),
-     (12, 0.40, 0.40, True), (100, 0.40, 1.0, False), (0, None, 0.0, False)],
+     (12, 0.40, 0.40, True), (15, 0.10, 0.15, False), (100, 0.40, 1.0, False), (0, None, 0.0, False)],
 )  # fmt: skip
 def test_the_ladder(*, right: int, best: float | None, told: float, stands: bool) -> None:
     """Rounded, and only where it is better by a step; the best of all earlier ones stands, not the last."""
