@@ -21,7 +21,10 @@ class Disclosure(StrEnum):
 
 
 class Quota(WireModel):
-    """How many evaluations an identity may have scored."""
+    """How many evaluations an identity may have scored, each as often as it has epochs.
+
+    For an exact mean over epochs tells as much as so many scores: answers may differ from epoch to epoch.
+    """
 
     scores: Annotated[int, Field(ge=1, le=1000)]
     window_s: Annotated[FiniteFloat, Field(gt=0)] | None = None
@@ -63,5 +66,6 @@ class Turn(WireModel):
     at: AwareDatetime
     """When it was opened first; a replaced container is told the same."""
     final: bool = False
+    epochs: Annotated[int, Field(ge=1)] = 1
     score: FiniteFloat | None = None
     """`ranked` as it was disclosed; `None` while it isn't scored."""

@@ -254,7 +254,7 @@ class Store:
         """
 
         def work(db: sqlite3.Connection) -> tuple[Turn, tuple[Turn, ...]]:
-            turn = Turn(evaluation_id=evaluation_id, at=datetime.now(UTC), final=settings.final)
+            turn = Turn(evaluation_id=evaluation_id, at=datetime.now(UTC), final=settings.final, epochs=settings.epochs)
             return rows.take_turn(db, turn, settings)
 
         return await self._do(work)

@@ -44,20 +44,28 @@ def _require_budget(quota: Quota, turn: Turn, earlier: tuple[Turn, ...]) -> None
     """One's own kind at most as many as aren't reserved, and of both kinds together no more than there are."""
     window = None if quota.window_s is None else timedelta(seconds=quota.window_s)
     counted = [one for one in earlier if window is None or abs(turn.at - one.at) < window]
-    trials = [one for one in counted if not one.final]
-    if turn.final:
-        used, most, of_them = counted, quota.scores, ""
-    else:
-        used, most, of_them = trials, quota.scores - quota.reserved, f" ({quota.reserved} more only as final)"
-    if len(used) < most and len(counted) < quota.scores:
-        return
-    spent = used if len(used) >= most else counted
-    again = "never"
-    if window is not None and spent:
-        again = f"at {min(one.at for one in spent) + window:%Y-%m-%d %H:%M} UTC"
-    within = "" if quota.window_s is None else f" within {timedelta(seconds=quota.window_s)}"
-    msg = f"this benchmark scores at most {most} evaluations of one identity{within}{of_them}; the next one: {again}"
-    raise QuotaError(msg)
+    budgets = [(counted, quota.scores, "")]
+    if not turn.final:
+        trials = [one for one in counted if not one.final]
+        budgets.insert(0, (trials, quota.scores - quota.reserved, f" ({quota.reserved} more only as final)"))
+    for spent, most, of_them in budgets:
+        over = sum(one.epochs for one in spent) + turn.epochs - most
+        if over > 0:
+            within = "" if window is None else f" within {window}"
+            msg = (
+                f"this benchmark scores at most {most} evaluations (by epochs) of one identity{within}{of_them};"
+                f" the next one: {_again(spent, over, window)}"
+            )
+            raise QuotaError(msg)
+
+
+def _again(spent: list[Turn], over: int, window: timedelta | None) -> str:
+    """When so much of it will have left the window."""
+    for one in sorted(spent, key=lambda one: one.at):
+        over -= one.epochs
+        if over <= 0 and window is not None:
+            return f"at {one.at + window:%Y-%m-%d %H:%M} UTC"
+    return "never"
 
 
 def disclosed(policy: Policy, exact: ScoreReport, earlier: tuple[Turn, ...]) -> ScoreReport:

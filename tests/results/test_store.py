@@ -560,7 +560,7 @@ async def test_a_turn_is_settled_with_the_score_in_one_transaction(
     tmp_path: Path, settings: MakeSettings, report: MakeReport
 ) -> None:
     """A crash between the two would give a score away for nothing."""
-    mine = settings(identity="lab-a", final=True)
+    mine = settings(identity="lab-a", final=True, epochs=3)
     async with Store.open(tmp_path / "store.sqlite") as store:
         first, second = [await add(store, mine) for _ in range(2)]
         turn, _ = await store.take_turn(first, mine)
@@ -569,7 +569,7 @@ async def test_a_turn_is_settled_with_the_score_in_one_transaction(
             await store.complete("ev_" + "0" * 36, report(second, 0.5), RECEIPT)
         _, earlier = await store.take_turn(second, mine)
     assert earlier == (turn.model_copy(update={"score": 0.25}),)
-    assert turn.final
+    assert (turn.final, turn.epochs) == (True, 3)
 
 
 async def test_an_open_turn_counts_for_those_that_come_after_it(tmp_path: Path, settings: MakeSettings) -> None:

@@ -194,7 +194,8 @@ def weights(me: Adversary) -> None:
     """With many epochs an item can count for 1, 2, 4… of them: an exact figure tells the targets of several."""
     if me.policy.step:
         return  # more than all of them together
-    digits = EPOCHS.bit_length()
+    epochs = EPOCHS if me.policy.quota is None else min(EPOCHS, me.policy.quota.scores)
+    digits = epochs.bit_length()
     rest = list(range(me.items))
     while me.left and rest:
         groups: dict[str, list[int]] = {}
@@ -203,13 +204,13 @@ def weights(me: Adversary) -> None:
             if len(group) < digits:
                 group.append(number)
         counts = {number: 2**place for group in groups.values() for place, number in enumerate(group)}
-        told = me.ask({number: ("1",) * count + (WRONG,) * (EPOCHS - count) for number, count in counts.items()},
-                      epochs=EPOCHS)  # fmt: skip
+        told = me.ask({number: ("1",) * count + (WRONG,) * (epochs - count) for number, count in counts.items()},
+                      epochs=epochs)  # fmt: skip
         if told is None:
             return
         for part, group in groups.items():
             figure = told.report.subtasks[part].value if part else told.report.ranked
-            total = round((figure or 0.0) * EPOCHS * (me.parts.count(part) if part else me.items))
+            total = round((figure or 0.0) * epochs * (me.parts.count(part) if part else me.items))
             for number in group:
                 me.learn(number, "1", right=bool(total & counts[number]))
         rest = [number for number in rest if number not in counts]

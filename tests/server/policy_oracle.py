@@ -87,7 +87,7 @@ class Oracle(ABC):
         """One evaluation, an hour after the last one; raises what the server raises."""
         self._at += timedelta(hours=1)
         turns = self._turns.setdefault(identity, [])
-        turn = Turn(evaluation_id=new_evaluation_id(), at=self._at, final=final)
+        turn = Turn(evaluation_id=new_evaluation_id(), at=self._at, final=final, epochs=epochs)
         opening = Open(
             evaluation_id=turn.evaluation_id,
             seed=f"{self._rng.getrandbits(128):032x}",

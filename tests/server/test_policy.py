@@ -17,12 +17,13 @@ DAY_S = 86400.0
 STEPS = Policy(step=0.05)
 
 
-def turn(hours_ago: float = 0.0, *, final: bool = False, score: float | None = 0.5) -> Turn:
-    return Turn(evaluation_id=new_evaluation_id(), at=NOW - timedelta(hours=hours_ago), final=final, score=score)
+def turn(hours_ago: float = 0.0, *, final: bool = False, epochs: int = 1, score: float | None = 0.5) -> Turn:
+    at = NOW - timedelta(hours=hours_ago)
+    return Turn(evaluation_id=new_evaluation_id(), at=at, final=final, epochs=epochs, score=score)
 
 
-def opening(*earlier: Turn, final: bool = False, kept: bool = True) -> Open:
-    mine = turn(final=final, score=None)
+def opening(*earlier: Turn, final: bool = False, epochs: int = 1, kept: bool = True) -> Open:
+    mine = turn(final=final, epochs=epochs, score=None)
     return Open(
         evaluation_id=mine.evaluation_id, seed=new_seed(), turn=mine if kept else None, earlier=earlier if kept else ()
     )
@@ -84,6 +85,20 @@ def test_a_quota_counts_what_was_or_may_be_scored(
         return
     with pytest.raises(QuotaError):
         admit(Policy(quota=quota), asked, 10)
+
+
+@pytest.mark.parametrize(
+    ("before", "epochs", "again"), [(6, 4, ""), (6, 5, "14:00"), (6, 9, "06:00"), (0, 11, "never")]
+)
+def test_an_epoch_counts_as_a_score(before: int, epochs: int, again: str) -> None:
+    """Answers may differ from epoch to epoch: with weights of 1, 2, 4… one mean would tell many targets."""
+    earlier = (turn(22), turn(6, epochs=before - 1)) if before else ()
+    asked, policy = opening(*earlier, epochs=epochs), Policy(quota=Quota(scores=10, window_s=DAY_S))
+    if not again:
+        admit(policy, asked, 10)
+        return
+    with pytest.raises(QuotaError, match=again):
+        admit(policy, asked, 10)
 
 
 def test_a_refusal_says_when_the_next_one_is_scored() -> None:
