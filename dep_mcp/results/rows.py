@@ -171,11 +171,9 @@ def take_turn(db: sqlite3.Connection, turn: Turn, settings: Settings) -> tuple[T
         " ON CONFLICT DO NOTHING",
         (turn.evaluation_id, *whose, turn.model_dump_json()),
     )
-    query = """SELECT turn FROM turns JOIN evaluations USING (evaluation_id)
-               WHERE benchmark = ? AND version = ? AND identity = ? AND evaluation_id != ?
-               AND (state = 'completed' OR number < (SELECT number FROM turns WHERE evaluation_id = ?))
-               ORDER BY number"""
-    others = db.execute(query, (*whose, turn.evaluation_id, turn.evaluation_id))
+    query = """SELECT turn FROM turns WHERE benchmark = ? AND version = ? AND identity = ?
+               AND number < (SELECT number FROM turns WHERE evaluation_id = ?) ORDER BY number"""
+    others = db.execute(query, (*whose, turn.evaluation_id))
     (mine,) = db.execute("SELECT turn FROM turns WHERE evaluation_id = ?", (turn.evaluation_id,)).fetchone()
     return Turn.model_validate_json(mine), tuple(Turn.model_validate_json(text) for (text,) in others)
 

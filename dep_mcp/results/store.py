@@ -249,8 +249,8 @@ class Store:
         """Count an evaluation among those of its identity, durably; the same turn until it is scored or fails.
 
         Returns:
-            Its turn, and the others of that identity on this version of the benchmark: all that were scored, and those
-            that were taken before and may yet be (one that failed or was cancelled has given its turn back).
+            Its turn, and those that identity took before on this version of the benchmark: of evaluations that were
+            scored, or may yet be (one that failed or was cancelled has given its turn back).
         """
 
         def work(db: sqlite3.Connection) -> tuple[Turn, tuple[Turn, ...]]:

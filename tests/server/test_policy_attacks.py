@@ -92,7 +92,7 @@ GAINED: Mapping[str, tuple[float, ...]] = {
     "final, quota 10, floor n/2, step 0.02": (0.00, 0.00, 0.05, 0.00, 0.00, 0.00, 0.00, 0.00),
 }  # fmt: skip
 """Accuracy over chance, of at most 0.5, by policy and attack, in the order of `ATTACKS`; the mean over some seeds."""
-SEEDS = range(1, 5)
+SEEDS = (1, 2, 3)
 CHANCE = 0.05
 
 
