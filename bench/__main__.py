@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.process import CommandError
 from bench.report import RESULTS, Options, header
 
-PARTS = ("startup", "sealed", "throughput", "litellm", "peers", "limits", "scale")
+PARTS = ("startup", "sealed", "throughput", "litellm", "peers", "limits", "scale", "policy")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -114,15 +114,19 @@ def _bits(right: int, items: int) -> float:
 
 
 def flips(me: Adversary) -> None:
-    """One answer at a time is another than in a base, and the score goes up or down."""
+    """One answer at a time is another than in a base, and the score goes up or down; with steps, up or not."""
     base = dict.fromkeys(range(me.items), "1")
     first = me.ask(base)
     for number in range(me.items):
         if first is None or not me.left:
             return
         told = me.ask(base | {number: "0"})
-        if told is not None and told.report.ranked != first.report.ranked:
+        if told is None or (me.policy.step and told.identity != first.identity):
+            continue  # a second identity's best score is another one
+        if told.report.ranked != first.report.ranked or me.policy.step * me.items <= 1:
             me.learn(number, "0", right=told.report.ranked > first.report.ranked)
+        if me.policy.step and told.report.ranked > first.report.ranked:
+            base, first = base | {number: "0"}, told
 
 
 def boosting(me: Adversary) -> None:

@@ -6,7 +6,7 @@ come after it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -56,6 +56,7 @@ class Told:
     answers: Answers
     report: ScoreReport
     details: Mapping[int, float | None]
+    identity: str = ""
 
 
 class Oracle(ABC):
@@ -99,7 +100,7 @@ class Oracle(ABC):
         )
         told = self._evaluate(opening, choose)
         turns.append(turn.model_copy(update={"score": told.report.ranked}))
-        return told
+        return replace(told, identity=identity)
 
     @abstractmethod
     def _evaluate(self, opening: Open, choose: Choose) -> Told:
