@@ -233,6 +233,8 @@ def climb(me: Adversary) -> None:
             return
         tries += 1
         if told.report.ranked >= best + step - 1e-9:
+            if (told.report.ranked - best) * me.items < len(guess) / 2:  # most of it was wrong
+                guess = {number: "10"[int(said)] for number, said in guess.items()}
             me.leaning |= guess
             best, tries, rest = told.report.ranked, 0, rest[block:]
             block = _block(len(rest), step * me.items, me.left)

@@ -87,13 +87,15 @@ GAINED: Mapping[str, tuple[float, ...]] = {
     "step 0.01":                             (0.00, 0.00, 0.11, 0.03, 0.00, 0.00, 0.00, 0.28),
     "step 0.02":                             (0.00, 0.00, 0.09, 0.03, 0.00, 0.00, 0.00, 0.27),
     "step 0.02, floor n/2":                  (0.00, 0.00, 0.09, 0.00, 0.00, 0.00, 0.00, 0.27),
-    "quota 10":                              (0.02, 0.05, 0.08, 0.03, 0.03, 0.45, 0.20, 0.00),
-    "final, quota 10":                       (0.02, 0.05, 0.08, 0.03, 0.03, 0.00, 0.01, 0.00),
-    "final, quota 10, floor n/2, step 0.02": (0.00, 0.00, 0.05, 0.00, 0.00, 0.00, 0.00, 0.00),
+    "quota 10":                              (0.02, 0.05, 0.08, 0.03, 0.03, 0.45, 0.20, 0.07),
+    "final, quota 10":                       (0.02, 0.05, 0.08, 0.03, 0.03, 0.00, 0.01, 0.07),
+    "final, quota 10, floor n/2, step 0.02": (0.00, 0.00, 0.05, 0.00, 0.00, 0.00, 0.00, 0.07),
 }  # fmt: skip
 """Accuracy over chance, of at most 0.5, by policy and attack, in the order of `ATTACKS`; the mean over some seeds."""
 SEEDS = (1, 2, 3)
 CHANCE = 0.05
+LUCK = 3.0
+"""Bits: accuracies of some hundred items are never quite those of a coin."""
 
 
 def attacked(attack: str, policy: Policy, seed: int = 1) -> Learnt:
@@ -117,13 +119,18 @@ def test_a_policy_bounds_an_attack(name: str) -> None:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("name", [name for name, policy in policies(ITEMS).items() if policy.quota])
-def test_no_attack_learns_more_than_its_scores_can_tell(name: str, attack: str) -> None:
-    """A score is one of so many values: whatever is asked, so many bits, and what luck adds."""
-    policy = policies(ITEMS)[name]
+@pytest.mark.parametrize("name", [name for name, policy in policies(ITEMS).items() if policy.quota or policy.step])
+def test_no_attack_learns_more_than_scores_can_tell(name: str, attack: str) -> None:
+    """So many series of scores are possible, whatever is asked; of rounded ones, only those that never fall."""
+    policy, identities = policies(ITEMS)[name], ATTACKS[attack].identities
     learnt = attacked(attack, policy)
-    assert policy.quota is not None
-    values = round(1 / policy.step) + 1 if policy.step else ITEMS * policy.quota.scores + 1
-    figures = 1 if policy.step or policy.disclosure is Disclosure.FINAL else 1 + PARTS
-    assert learnt.scores <= policy.quota.scores * ATTACKS[attack].identities
-    assert learnt.bits <= learnt.scores * figures * math.log2(values) + 2
+    scores = math.ceil(learnt.scores / identities)
+    if policy.quota is not None:
+        assert scores <= policy.quota.scores
+    if policy.step:
+        steps = round(1 / policy.step)
+        most = math.log2(math.comb(scores + steps, steps))
+    else:
+        figures = 1 if policy.disclosure is Disclosure.FINAL else 1 + PARTS
+        most = scores * figures * math.log2(ITEMS * policy.quota.scores + 1)
+    assert learnt.bits <= identities * most + LUCK
