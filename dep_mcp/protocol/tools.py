@@ -68,7 +68,7 @@ class Open(WireModel):
     turn: Turn | None = None
     """Of this evaluation, where the operator keeps the turns of `claims.identity`."""
     earlier: Annotated[tuple[Turn, ...], Field(max_length=100_000)] = ()
-    """That identity's other turns: all that were scored, and those that were opened before and still may be."""
+    """The turns that identity took before: of evaluations that were scored, or may yet be."""
 
 
 class Opened(WireModel):
