@@ -49,7 +49,8 @@ class Policy(WireModel):
     quota: Quota | None = None
     step: Annotated[FiniteFloat, Field(ge=0, le=0.5)] = 0.0
     """Scores are rounded to its multiples, and one that isn't better by a step than the best earlier score of the
-    identity gets that one (the Ladder mechanism of Blum and Hardt 2015, arXiv 1502.04585, algorithm 1). 0: exact."""
+    identity gets that one (the Ladder mechanism of Blum and Hardt 2015, arXiv 1502.04585, algorithm 1), so that only
+    the whole benchmark is scored, no task and no limit. 0: exact."""
 
     @model_validator(mode="after")
     def _protects(self) -> Self:

@@ -23,7 +23,8 @@ def admit(policy: Policy, opening: Open, items: int) -> None:
         items: That it would have.
 
     Raises:
-        TooFewItemsError: Fewer than the policy scores.
+        TooFewItemsError: Fewer than the policy scores; or only a part, and scores are rounded: a best score of a few
+            would stand for the whole, and each part's own best would tell its targets.
         QuotaError: Too many were scored, or may yet be.
         TurnError: Scores are rounded, and an earlier evaluation may yet be scored.
     """
@@ -34,6 +35,9 @@ def admit(policy: Policy, opening: Open, items: int) -> None:
         return
     if policy.quota is not None:
         _require_budget(policy.quota, opening.turn, opening.earlier)
+    if policy.step and (opening.task is not None or opening.limit is not None):
+        msg = "this benchmark's scores are compared with the best of the same identity: run all of it, no task or limit"
+        raise TooFewItemsError(msg)
     ahead = next((turn for turn in opening.earlier if turn.score is None), None)
     if policy.step and ahead is not None:
         msg = f"{ahead.evaluation_id} of the same identity was opened before and comes first: complete or cancel it"

@@ -157,7 +157,7 @@ def few(me: Adversary) -> None:
 
 
 def _ladder(me: Adversary) -> None:
-    """Climb the steps of a part so small that an item is a step: as many known answers as the best score, and one."""
+    """Climb the steps of a part so small that an item is a step, if it is scored: the known answers, and one more."""
     numbers = [number for number in range(me.items) if me.parts[number] == me.parts[0]]
     best = 0.0
     for number in numbers:

@@ -123,6 +123,16 @@ def test_where_scores_are_rounded_one_comes_after_the_other() -> None:
     admit(Policy(), opening(turn(1, score=None)), 10)
 
 
+@pytest.mark.parametrize("part", [{"limit": 1}, {"task": "odd"}])
+def test_where_scores_are_rounded_only_the_whole_is_scored(part: dict[str, object]) -> None:
+    """One lucky item's score would be the best, and stand for whatever is scored after it."""
+    asked = opening(turn()).model_copy(update=part)
+    with pytest.raises(TooFewItemsError, match="all of it"):
+        admit(STEPS, asked, 10)
+    admit(Policy(), asked, 10)
+    admit(STEPS, opening(kept=False).model_copy(update=part), 10)
+
+
 def test_without_turns_only_the_floor_holds() -> None:
     """On a machine of one's own policy binds nobody."""
     admit(Policy(quota=Quota(scores=1, reserved=1), step=0.1), opening(kept=False), 10)
