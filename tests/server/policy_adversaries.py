@@ -130,7 +130,7 @@ def flips(me: Adversary) -> None:
 
 
 def boosting(me: Adversary) -> None:
-    """Random answers vote with what their score is over chance (Blum and Hardt 2015, section 5.1)."""
+    """Random answers vote with what their score is over chance (the boosting attack of Blum and Hardt 2015)."""
     votes = [0.0] * me.items
     while me.left:
         said = [me.rng.choice("01") for _ in votes]
