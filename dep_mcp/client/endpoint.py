@@ -1,6 +1,6 @@
 """The tools of a benchmark endpoint as typed methods, on the subject's side and on the operator's."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -115,17 +115,27 @@ async def connect(transport: Any) -> AsyncGenerator[OperatorClient]:  # noqa: AN
         async with Client(transport, read_timeout_seconds=CALL_TIMEOUT_S, mode="2026-07-28", cache=None) as client:
             yield OperatorClient(client)
     except BaseExceptionGroup as group:
-        # The SDK's task groups wrap what the block raised: a lone error travels on as itself.
+        # The SDK's task groups wrap what the block raised: what matters travels on as itself.
         raise _only(group) from group
     except MCPError as error:
         raise _rebuild(error.data, error.message) from error
 
 
 def _only(group: BaseExceptionGroup) -> BaseException:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    """The error that matters; that the connection is lost follows from it, or the first such error says why."""
+    errors = list(_leaves(group))
+    others = [error for error in errors if not isinstance(error, ContainerLostError)]
+    if len(others) > 1:
+        return group
+    return (others or errors)[0]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 async def _describe(client: "Client") -> Description:
@@ -159,19 +169,13 @@ async def _call(client: "Client", tool: str, arguments: WireModel, kind: type[Re
     if result.is_error:
         raise _rebuild(result.structured_content, f"{tool} failed")
     try:
-        return kind.model_validate_json(_json(result.structured_content))
+        return kind.model_validate(result.structured_content)  # as JSON again, it would take 200 times its size
     except ValidationError as error:
         raise _shapeless(tool, error) from error
 
 
 def _shapeless(tool: str, error: ValidationError) -> DepError:
     return DepError(f"the benchmark's answer to {tool} isn't of the protocol's shape: {error.error_count()} faults")
-
-
-def _json(content: object) -> bytes:
-    from pydantic_core import to_json
-
-    return to_json(content)
 
 
 def _rebuild(data: object, message: str) -> DepError:

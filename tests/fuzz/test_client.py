@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from random import Random
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from dep_mcp.client import OperatorClient, connect, line_transport
-from dep_mcp.protocol import Open, Submission, TextAnswer, WireModel, new_evaluation_id
+from dep_mcp.protocol import MESSAGE_BYTES, Open, Submission, TextAnswer, WireModel, new_evaluation_id
 from dep_mcp.protocol.errors import ContainerLostError, DepError
 from tests.conftest import SEED, SOAK
 from tests.fuzz.mutation import TOKENS, bent, memory, spoiled
@@ -252,6 +253,31 @@ async def test_a_reply_that_comes_too_late_breaks_nothing() -> None:
             lambda request: [b'{"jsonrpc":"2.0","id":%d,"error":{"code":1,"message":"m"}}' % request["id"]] * 3,
             CALLS_OF["score"],
         )
+
+
+async def test_a_message_over_the_limit_ends_the_connection() -> None:
+    """As one that can't be read: parsed, it would take a multiple of its size."""
+    with pytest.raises(ContainerLostError, match="4 MiB"):
+        await attacked(lambda request: [told(request, content=[], text="x" * MESSAGE_BYTES)], CALLS_OF["score"])
+
+
+async def test_a_message_of_many_small_values_takes_no_hundredfold_of_its_size() -> None:
+    """Else one line of a hostile benchmark could take all of the host's memory."""
+    size = 1 << 18
+
+    def reply(request: dict[str, Any]) -> list[bytes]:
+        return [
+            told(request, content=[], structuredContent="@").replace(b'"@"', b'{"a":[' + b"[]," * (size // 3) + b"0]}")
+        ]
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(DepError):
+            await attacked(reply, CALLS_OF["describe"])
+        _now, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * size, peak / size
 
 
 async def test_an_endpoint_that_ends_instead_of_answering_is_lost() -> None:
