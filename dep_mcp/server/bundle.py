@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import cast
 
-from dep_mcp.protocol import Item
+from dep_mcp.protocol import MESSAGE_BYTES, Item
 from dep_mcp.protocol.errors import DataError
 from dep_mcp.receipts import framed
 from dep_mcp.scoring import Target
@@ -24,6 +24,8 @@ BUNDLE = "bundle.sqlite"
 """Name of the indexed bundle in a benchmark's folder."""
 SEALED = "bundle.age"
 """Name of the encrypted one."""
+_ITEM_BYTES = MESSAGE_BYTES - 64 * 1024
+"""Most of one item as JSON; the rest is for the message around it."""
 _SCHEMA = """
 CREATE TABLE items (number INTEGER PRIMARY KEY, item_id TEXT UNIQUE NOT NULL, subtask TEXT, item TEXT NOT NULL,
                     target TEXT NOT NULL) STRICT;
@@ -50,8 +52,11 @@ class Index:
         """Add an item and its target, both as JSON.
 
         Raises:
-            DataError: There is one of that id.
+            DataError: There is one of that id, or it fits into no message.
         """
+        if len(item.encode()) > _ITEM_BYTES:
+            msg = f"the item {item_id!r} has more than {_ITEM_BYTES} bytes, which is more than one message takes"
+            raise DataError(msg)
         self._digest.update(framed(item, target))
         try:
             self._db.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", (self._count, item_id, subtask, item, target))

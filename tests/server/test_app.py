@@ -14,6 +14,7 @@ from dep_mcp.protocol import DatasetCard, DeclaredFailure, Open, Submission, Tex
 from dep_mcp.protocol.errors import BadCursorError, DepError
 from dep_mcp.scoring import ExactMatch, Target
 from dep_mcp.server import Benchmark, Draw, SealedItem
+from dep_mcp.server.bundle import _ITEM_BYTES
 from dep_mcp.server.session import SealedSession
 from dep_mcp.testing import FakeContainer
 
@@ -136,6 +137,16 @@ async def test_a_repeated_score_is_the_same_to_the_byte(make_session: MakeSessio
             await subject.submit((Submission(item_id="i-0", answer=TextAnswer(text="x")),))
     assert len(set(results)) == 1
     assert '"scored"' in results[0]
+
+
+async def test_the_longest_item_gets_through(make_session: MakeSession, wired: Wire) -> None:
+    """What was taken when the image was built fits into a message."""
+    request, room = opening(), len(SealedItem("i-0", "", "").item.model_dump_json())
+    prompt = "\n" * ((_ITEM_BYTES - room) // 2)  # two bytes each in JSON
+    async with wired(make_session([SealedItem("i-0", prompt, "t")], ExactMatch())) as (_, operator, _container):
+        await operator.open(request)
+        page = await operator.subject(request.evaluation_id).get_items()
+    assert page.items[0].messages[0].content == prompt
 
 
 class Leaky(Benchmark):

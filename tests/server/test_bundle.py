@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dep_mcp.protocol import Item
+from dep_mcp.protocol import MESSAGE_BYTES, Item
 from dep_mcp.protocol.errors import DataError
 from dep_mcp.server import SealedItem
 from dep_mcp.server.bundle import Bundle
@@ -49,6 +49,14 @@ def test_an_id_twice_is_refused_when_the_image_is_built() -> None:
     with pytest.raises(DataError) as refused:
         Bundle.build([SealedItem("same", "a", "target-1"), SealedItem("same", "b", "target-2")])
     assert "'same'" in refused.value.detail
+    assert "target-" not in refused.value.detail
+
+
+def test_an_item_that_fits_into_no_message_is_refused_when_the_image_is_built() -> None:
+    """Not when a model is waiting for it."""
+    with pytest.raises(DataError) as refused:
+        Bundle.build([SealedItem("long", "x" * MESSAGE_BYTES, "target-1")])
+    assert "'long'" in refused.value.detail
     assert "target-" not in refused.value.detail
 
 
