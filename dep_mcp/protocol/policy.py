@@ -27,8 +27,8 @@ class Quota(WireModel):
     """
 
     scores: Annotated[int, Field(ge=1, le=1000)]
-    window_s: Annotated[FiniteFloat, Field(gt=0)] | None = None
-    """Within so many seconds before an evaluation is opened; `None` for ever."""
+    window_s: Annotated[FiniteFloat, Field(gt=0, le=1e9)] | None = None
+    """Within so many seconds (at most 1e9, 31 years) before an evaluation is opened; `None` for ever."""
     reserved: Annotated[int, Field(ge=0)] = 0
     """Of them: only for evaluations opened as final, so that trials can't use up what the last score needs."""
 

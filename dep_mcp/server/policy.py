@@ -4,7 +4,7 @@ The operator keeps each identity's turns and gives them at `open`; a score is re
 Without turns (on a machine of one's own, where policy binds nobody) floor and rounding hold all the same.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from dep_mcp.metrics import estimate_from_mean
 from dep_mcp.protocol import Open, Policy, Quota, ScoreReport, Turn
@@ -12,6 +12,7 @@ from dep_mcp.protocol.errors import QuotaError, TooFewItemsError, TurnError
 
 _DIGITS = 12
 """Of scores and steps, which aren't whole in binary: 0.1 and a step of 0.05 are as much as 15 of 100."""
+_LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def admit(policy: Policy, opening: Open, items: int) -> None:
@@ -67,7 +68,7 @@ def _again(spent: list[Turn], over: int, window: timedelta | None) -> str:
     """When so much of it will have left the window."""
     for one in sorted(spent, key=lambda one: one.at):
         over -= one.epochs
-        if over <= 0 and window is not None:
+        if over <= 0 and window is not None and one.at < _LAST - window:
             return f"at {one.at + window:%Y-%m-%d %H:%M} UTC"
     return "never"
 

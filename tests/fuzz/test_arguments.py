@@ -26,8 +26,9 @@ JSON = st.recursive(
     max_leaves=8,
 )
 ODD = st.sampled_from([0, -1, 1e308, 10**400, "", "0", EVALUATION, "i-0", "\0", [], {}]) | JSON
+TIMES = st.datetimes(timezones=ZONES).map(lambda at: at.isoformat()) | st.just("9999-12-31T23:59:59-14:00")
 TURNS = st.fixed_dictionaries(
-    {"evaluation_id": st.just(EVALUATION), "at": st.datetimes(timezones=ZONES).map(lambda at: at.isoformat())},
+    {"evaluation_id": st.just(EVALUATION), "at": TIMES},
     optional={"final": st.booleans(), "score": st.none() | st.floats()},
 )
 ANSWERS = st.one_of(

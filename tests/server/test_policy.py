@@ -50,6 +50,16 @@ def exact(right: int, *, items: int = 100, failed: int = 0, scorer_errors: int =
 # -- what is admitted
 
 
+def test_a_turn_at_the_end_of_time_is_refused_as_any_other() -> None:
+    """The next turn would come after the last date that there is: no fault of the endpoint."""
+    last = turn().model_copy(update={"at": datetime.max.replace(tzinfo=UTC)})
+    request = opening(last).model_copy(update={"turn": last})
+    with pytest.raises(QuotaError, match="never"):
+        admit(Policy(quota=Quota(scores=1, window_s=1e9)), request, 50)
+    with pytest.raises(ValidationError):
+        Quota(scores=1, window_s=1e15)
+
+
 def test_too_few_items_are_refused_before_they_are_answered() -> None:
     """A score of one item is its target's, on a benchmark of yes and no."""
     with pytest.raises(TooFewItemsError, match="fewer than 50"):
