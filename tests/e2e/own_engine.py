@@ -30,9 +30,11 @@ class OwnEngine:
 
     Attributes:
         folder: All of it lies here.
+        options: More of its command line.
     """
 
     folder: Path
+    options: tuple[str, ...] = ()
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     @property
@@ -81,7 +83,7 @@ class OwnEngine:
             )]  # fmt: skip
             with (self.folder / "log").open("ab") as log:
                 self._process = subprocess.Popen(
-                    ["unshare", "--net", "dockerd", *places, f"--host={self.host}", "--iptables=false"],
+                    ["unshare", "--net", "dockerd", *places, f"--host={self.host}", "--iptables=false", *self.options],
                     env=os.environ | {"PATH": PATH},
                     stdout=log,
                     stderr=log,
@@ -163,15 +165,16 @@ async def _images() -> list[str]:
 
 
 @contextmanager
-def own_engine() -> Iterator[OwnEngine]:
-    """One that runs and holds the toy benchmark's image."""
+def own_engine(*options: str, config: str = "{}") -> Iterator[OwnEngine]:
+    """One that runs and holds the toy benchmark's image, with these options and this configuration file."""
     if os.geteuid() != 0:
         pytest.skip("an engine of one's own needs root")
     if shutil.which("dockerd", path=PATH) is None:
         pytest.skip("no dockerd here: only the machine's own engine, which must not be killed")
     with tempfile.TemporaryDirectory(prefix="dep-mcp-engine-") as folder:
-        engine = OwnEngine(Path(folder))
-        (engine.folder / "config.json").write_text("{}")
+        Path(folder).chmod(0o711)  # remapped users go through it
+        engine = OwnEngine(Path(folder), options)
+        (engine.folder / "config.json").write_text(config)
         try:
             engine.start()
             with subprocess.Popen(["docker", "save", *asyncio.run(_images())], stdout=subprocess.PIPE) as saving:
