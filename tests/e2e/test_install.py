@@ -71,7 +71,7 @@ def test_the_wheel_evaluates_from_another_folder(installed: Path, cli: Any) -> N
     assert "1.000" in ended.stdout
 
 
-PAGES = ("README.md", "docs/receipts.md")
+PAGES = ("README.md", "docs/receipts.md", "docs/benchmarks.md")
 
 
 def commands(name: str) -> list[list[str]]:
