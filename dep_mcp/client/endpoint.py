@@ -183,5 +183,5 @@ def _rebuild(data: object, message: str) -> DepError:
     try:
         body = ErrorBody.model_validate(data)
     except ValidationError:
-        return ContainerLostError(message)
+        return ContainerLostError(f"the benchmark's container gave no answer: {message}")
     return DepError.from_body(body)

@@ -153,7 +153,7 @@ class OwnEngine:
 
     def _mounts(self) -> list[str]:
         points = (line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
-        return [point for point in points if point.startswith(f"{self.folder}/")]
+        return [point for point in points if f"{point}/".startswith(f"{self.folder}/")]
 
 
 async def _images() -> list[str]:
@@ -173,7 +173,10 @@ def own_engine(*options: str, config: str = "{}") -> Iterator[OwnEngine]:
         pytest.skip("no dockerd here: only the machine's own engine, which must not be killed")
     with tempfile.TemporaryDirectory(prefix="dep-mcp-engine-") as folder:
         Path(folder).chmod(0o711)  # remapped users go through it
-        engine = OwnEngine(Path(folder), options)
+        engine = OwnEngine(Path(folder) / "engine", options)
+        engine.folder.mkdir()
+        # in memory: its ten thousand small files take longer to write and remove than all else does
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2g", "tmpfs", str(engine.folder)], check=True)
         (engine.folder / "config.json").write_text(config)
         try:
             engine.start()
