@@ -35,6 +35,7 @@
 quotes a target, a key or a prompt.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
@@ -49,6 +50,10 @@ class ErrorBody(WireModel):
     detail: str
 
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""What would move a terminal's cursor, colour it or turn its text round: some details are others' words."""
+
+
 class DepError(Exception):
     """Root of all errors; `status` follows HTTP, `code` is stable, `retryable` says whether waiting can help."""
 
@@ -57,8 +62,8 @@ class DepError(Exception):
     retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", detail)
+        super().__init__(self.detail)
 
     def body(self) -> ErrorBody:
         """The error as it travels."""

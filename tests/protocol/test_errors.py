@@ -94,3 +94,12 @@ def test_a_failed_call_holds_what_the_provider_asked() -> None:
     """The caller waits as long."""
     assert ModelCallError("busy", 429, retry_after_s=7).retry_after_s == 7
     assert ModelCallError("broken").retry_after_s is None
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\x9b31m", "\r", "\x00", "\u202e", "\x7f"])
+def test_a_detail_cannot_steer_a_terminal(text: str) -> None:
+    """A hostile benchmark or provider could hide or forge lines of what a person reads."""
+    error = DepError.from_body(ErrorBody(status=500, code="bad_data", detail=f"a{text}b\n\tc"))
+    assert error.detail.startswith("a\N{REPLACEMENT CHARACTER}")
+    assert error.detail.endswith("b\n\tc")
+    assert text[0] not in str(error)
