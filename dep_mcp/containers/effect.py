@@ -1,5 +1,6 @@
 """Whether a seal has effect: a probe in a container tries what the flags forbid. An inspection shows flags alone."""
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -11,6 +12,7 @@ from dep_mcp.protocol.errors import HardeningError
 
 _PROBE = Path(__file__).with_name("probe.py")
 MEMORY_MB, SCRATCH_MB = 96, 16
+TIMEOUT_S = 60.0
 _ONE_TO_ONE = "0 0 4294967295"
 
 
@@ -37,7 +39,12 @@ async def require_effect(
     command = ("python3", "-c", _PROBE.read_text(encoding="utf-8"), *map(str, limits))
     spec = ContainerSpec(image=image, labels={}, memory_mb=MEMORY_MB, scratch_mb=SCRATCH_MB, command=command)
     async with start(spec) as container:
-        said = [line async for line in container.lines()]
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                said = [line async for line in container.lines()]
+        except TimeoutError:
+            msg = f"the probe of runtime {runtime} didn't end within {TIMEOUT_S:.0f} s: use another runtime or engine"
+            raise HardeningError(msg) from None
         words = container.stderr_tail().strip()
     try:
         found: Mapping[str, str] = json.loads(said[-1])
