@@ -2,11 +2,16 @@
 
 A pure scorer runs in place. One that runs third-party code on the model's text runs in a forked child
 that is killed when it takes too long; the child shares the parent's memory and holds no descriptor of
-the wire, nor of the log: what such code prints may quote a target.
+the wire, nor of the log: what such code prints may quote a target. Should that text get to run code in the
+child, a verdict is all that it can give back: a few bytes of fixed form, never an object to be unpickled.
 """
 
+import builtins
+import math
 import multiprocessing
 import os
+import resource
+import struct
 import sys
 from multiprocessing.connection import Connection
 
@@ -15,8 +20,19 @@ from dep_mcp.scoring import Scorer, Target
 
 TIMEOUT_S = 5.0
 
-_Verdict = tuple[float | None, str]
-"""The score, or `None` and the name of the exception, if it was one."""
+_FAULTS = (
+    "",
+    *sorted(
+        name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
+    ),
+)
+"""What a fault is called: Python's own names only, since whoever makes up a class can put a target into its name."""
+
+_Verdict = tuple[float, int]
+"""The score and 0, or NaN and the place of what was raised in `_FAULTS`."""
+
+_FORM = struct.Struct("<dB")
+"""A verdict on its way from the child, written and read at once: half of one would keep the server waiting."""
 
 
 class Guard:
@@ -35,9 +51,9 @@ class Guard:
         """Judge one answer."""
         judge = self._isolated if self._scorer.isolated else self._in_place
         value, fault = judge(answer, target)
-        if fault:
-            sys.stderr.write(f"scorer raised {fault}\n")
-        return value if value is not None and 0.0 <= value <= 1.0 else None
+        if 0 < fault < len(_FAULTS):
+            sys.stderr.write(f"scorer raised {_FAULTS[fault]}\n")
+        return value if 0.0 <= value <= 1.0 else None
 
     def _in_place(self, answer: TextAnswer | ChoiceAnswer, target: Target) -> _Verdict:
         return _judge(self._scorer, answer, target)
@@ -50,24 +66,25 @@ class Guard:
         process.start()
         theirs.close()
         try:
-            if ours.poll(self._timeout_s):
-                verdict: _Verdict = ours.recv()
-                return verdict
-        except (EOFError, OSError):
-            pass  # the child died on this answer
+            said = os.read(ours.fileno(), _FORM.size) if ours.poll(self._timeout_s) else b""
         finally:
             process.kill()
             process.join()
             process.close()
             ours.close()
-        return None, ""
+        return _FORM.unpack(said) if len(said) == _FORM.size else (math.nan, 0)  # or the child died on this answer
 
 
 def _judge(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target) -> _Verdict:
     try:
-        return float(scorer.score(answer, target)), ""
+        return float(scorer.score(answer, target)), 0
     except (Exception, SystemExit) as error:  # noqa: BLE001 (an author's scorer may raise anything; the item is told apart as a scorer error)
-        return None, type(error).__name__  # never its message, which may quote a target
+        return math.nan, _fault(error)  # never its message, which may quote a target
+
+
+def _fault(error: BaseException) -> int:
+    """The nearest class that is Python's own."""
+    return next(_FAULTS.index(kind.__name__) for kind in type(error).__mro__ if kind in vars(builtins).values())
 
 
 def _serve(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target, pipe: Connection) -> None:
@@ -78,4 +95,5 @@ def _serve(scorer: Scorer, answer: TextAnswer | ChoiceAnswer, target: Target, pi
     for descriptor in (0, 1, 2):
         os.dup2(sink, descriptor)
     sys.stdout = sys.stderr = os.fdopen(sink, "w", encoding="utf-8", errors="replace")
-    pipe.send(_judge(scorer, answer, target))
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))  # a child of its own would outlive it
+    os.write(verdict_end, _FORM.pack(*_judge(scorer, answer, target)))

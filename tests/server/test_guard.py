@@ -3,11 +3,13 @@
 import math
 import multiprocessing
 import os
+import pickle
+import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -126,6 +128,62 @@ def test_a_scorer_inherits_no_descriptor_but_its_verdict() -> None:
 
     with guarding(counting) as guard:
         assert judged(guard, "x") == pytest.approx(1 / 2)  # the verdict's end and the sink
+
+
+def write_verdict(data: bytes) -> None:
+    """What code that an answer ran could do: write to the verdict's end by itself, and never come back."""
+    for descriptor in range(3, 256):
+        with suppress(OSError):
+            os.write(descriptor, data)
+    threading.Event().wait()
+
+
+class Unpickled:
+    """Kills whoever unpickles it."""
+
+    def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:  # noqa: D105
+        return os._exit, (7,)
+
+
+PICKLE = pickle.dumps(Unpickled())
+
+
+@pytest.mark.parametrize("data", [struct.pack("!i", len(PICKLE)) + PICKLE, b"\0", struct.pack("!i", 1 << 30)])
+def test_what_a_child_says_is_a_number_or_nothing(data: bytes) -> None:
+    """An object would be unpickled by the server, which holds the wire; half of one would keep it waiting for ever."""
+
+    def writing(text: str, _target: Target) -> float:
+        if text != "right":
+            write_verdict(data)
+        return 1.0
+
+    with guarding(writing, timeout_s=0.5) as guard:
+        start = time.perf_counter()
+        judged(guard, "wrong")
+        assert time.perf_counter() - start < 3
+        assert judged(guard, "right") == 1.0
+
+
+def test_an_exception_is_named_by_a_class_of_python_itself(capfd: pytest.CaptureFixture[str]) -> None:
+    """A class that was made up on the way may bear the target's name."""
+
+    def raising(_text: str, target: Target) -> float:
+        raise type(str(target), (LookupError,), {"__module__": "builtins"})
+
+    with guarding(raising) as guard:
+        assert judged(guard, "x") is None
+    assert capfd.readouterr().err == "scorer raised LookupError\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root has no limit of processes; the attacks run it in a container")
+def test_a_scorers_child_can_have_no_child() -> None:
+    """It would outlive the verdict, and take part in the next ones."""
+
+    def forking(_text: str, _target: Target) -> float:
+        return float(os.fork() > 0)
+
+    with guarding(forking) as guard:
+        assert judged(guard, "x") is None
 
 
 class Raising(ExactMatch):
