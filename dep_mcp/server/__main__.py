@@ -22,6 +22,7 @@ from dep_mcp.server.loading import index, load_benchmark, load_session
 from dep_mcp.server.opening import commit, openings
 from dep_mcp.server.planting import SEED_FILE
 from dep_mcp.server.sealing import kept_output, receive, seal, unseal
+from dep_mcp.server.turns import bounded
 
 _PR_SET_DUMPABLE = 4
 
@@ -31,7 +32,7 @@ async def serve(folder: Path) -> None:
     # Closes this process's memory and descriptors in /proc to its own user, so also to a scorer's child.
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     app = create_app(load_session(folder))
-    async with stdio_server() as (read, write):
+    async with stdio_server() as streams, bounded(*streams) as (read, write):
         await app.run(read, write, app.create_initialization_options())
 
 
