@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from dep_mcp.protocol import (
+    MESSAGE_BYTES,
     PROTOCOL_VERSION,
     Describe,
     Description,
@@ -55,10 +56,14 @@ class SubjectClient:
         )
 
     async def submit(self, submissions: tuple[Submission, ...]) -> Submitted:
-        """Submit at most 100 answers or declared failures; those that the server had no time for again."""
+        """Submit at most 100 answers or declared failures; those that the server had no time for again.
+
+        Long answers go in several calls, each of `MESSAGE_BYTES` at most unless one alone is larger: the server
+        has a whole message in memory more than once.
+        """
         done = Submitted(accepted=0, duplicates=0)
         while True:
-            request = Submit(evaluation_id=self._evaluation_id, submissions=submissions)
+            request = Submit(evaluation_id=self._evaluation_id, submissions=submissions[: _fitting(submissions)])
             part = await _call(self._client, "submit", request, Submitted)
             done = Submitted(
                 accepted=done.accepted + part.accepted,
@@ -119,6 +124,16 @@ async def connect(transport: Any) -> AsyncGenerator[OperatorClient]:  # noqa: AN
         raise _only(group) from group
     except MCPError as error:
         raise _rebuild(error.data, error.message) from error
+
+
+def _fitting(submissions: tuple[Submission, ...]) -> int:
+    """How many fit into one message; at least one."""
+    size = 0
+    for count, submission in enumerate(submissions):
+        size += len(submission.model_dump_json().encode())
+        if count and size > MESSAGE_BYTES:
+            return count
+    return len(submissions)
 
 
 def _only(group: BaseExceptionGroup) -> BaseException:
