@@ -16,13 +16,13 @@ from pydantic import ValidationError
 from dep_mcp.protocol import DataKey, Hex256, ItemId, Recipient, WireModel, canary_ends
 from dep_mcp.protocol.errors import DataError, DepError, InvalidArgumentsError
 from dep_mcp.server.app import create_app
+from dep_mcp.server.backlog import bounded
 from dep_mcp.server.benchmark import Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.loading import index, load_benchmark, load_session
 from dep_mcp.server.opening import commit, openings
 from dep_mcp.server.planting import SEED_FILE
 from dep_mcp.server.sealing import kept_output, receive, seal, unseal
-from dep_mcp.server.turns import bounded
 
 _PR_SET_DUMPABLE = 4
 

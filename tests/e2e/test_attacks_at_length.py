@@ -26,7 +26,7 @@ from tests.e2e.attacking import SEED, Change, Victim, attacked, beside, command,
 
 pytestmark = pytest.mark.docker
 
-EXACT, TURNS = "dep_mcp.scoring.exact", "dep_mcp.server.turns"
+EXACT, TURNS = "dep_mcp.scoring.exact", "dep_mcp.server.backlog"
 
 
 def call(tool: str, **arguments: object) -> bytes:

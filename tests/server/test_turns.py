@@ -10,8 +10,8 @@ from mcp.types import jsonrpc_message_adapter
 from dep_mcp.scoring import ExactMatch
 from dep_mcp.server import SealedItem
 from dep_mcp.server.app import create_app
+from dep_mcp.server.backlog import MOST_CALLS, bounded
 from dep_mcp.server.session import SealedSession
-from dep_mcp.server.turns import MOST_CALLS, bounded
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
