@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ from dep_mcp.testing import toy_folder
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 START_S = 60.0
 POLL_S = 0.05
+LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -50,12 +52,20 @@ class OwnEngine:
     def there(self) -> dict[str, list[str]]:
         """All that an evaluation could leave: containers, running or not, networks, volumes, processes, mounts."""
         return {
-            "containers": self.docker("ps", "-aq"),
+            "containers": [name for name in self.docker("ps", "-aq") if self._has(name)],
             "networks": sorted(self.docker("network", "ls", "--format", "{{.Name}}")),
             "volumes": self.docker("volume", "ls", "-q"),
             "shims": [text for text in self._processes().values() if "containerd-shim" in text],
             "mounts": [point for point in self._mounts() if "/overlay2/" in point],
         }
+
+    def _has(self, container: str) -> bool:
+        """Whether there is such a container: a restarted 20.10 may list one that it has just removed."""
+        command = ["docker", "--host", self.host, "inspect", "--type", "container", container]
+        found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_S)
+        if missing := "No such container" in found.stderr:
+            LOG.warning("listed, but not there: %s", container)
+        return not missing
 
     def container_pids(self) -> list[int]:
         """The main processes of the containers that run."""
