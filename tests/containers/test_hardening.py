@@ -18,7 +18,7 @@ from dep_mcp.containers.hardening import (
 from dep_mcp.containers.port import ContainerSpec
 from dep_mcp.protocol.errors import HardeningError
 
-SPEC = ContainerSpec(image="sha256:" + "a" * 64, labels={"owner": "me"}, memory_mb=200, cpus=0.5)
+SPEC = ContainerSpec(image="sha256:" + "a" * 64, labels={"owner": "me"}, memory_mb=200, cpus=0.5, runtime="runsc")
 
 WEAKER: Mapping[str, list[object]] = {
     "no network": ["bridge", "host", "default", None],
