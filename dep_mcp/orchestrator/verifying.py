@@ -10,7 +10,7 @@ import secrets
 import shutil
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,7 +91,7 @@ async def planted(
     *,
     base_image: str | None = None,
 ) -> AsyncGenerator[Planted]:
-    """Build the image of a benchmark with canaries for targets; it is removed again.
+    """Build the image of a benchmark with canaries for targets; nothing of it stays on the engine.
 
     Raises:
         CardError: It is sealed already: its data is needed.
@@ -101,15 +101,19 @@ async def planted(
         msg = f"{benchmark.card.name} is sealed: verify the folder that holds its plain data, and seal that"
         raise CardError(msg)
     seed = secrets.token_hex(32)
-    folder = _with_seed(benchmark, seed, scratch / "plain")
+    plain = folder = _with_seed(benchmark, seed, scratch / "plain")
     words = [*canary_ends(seed)]
-    with suppress(GeneratedError):  # then its targets come to be at `open`
-        recipient = keys.new_data_key()
-        await seal(runtime, folder, data, recipient, scratch / "sealed", base_image=base_image)
-        folder = read_folder(scratch / "sealed")
-        words.append(keys.data_key(recipient).removeprefix("AGE-SECRET-KEY-1"))
-    image = await runtime.ensure_image(build_spec(folder, {}, await runtime.base_image(base_image)))
-    try:
+    base = await runtime.base_image(base_image)
+    async with AsyncExitStack() as images:
+        sealing = await runtime.ensure_image(build_spec(plain, {}, base, without_data=True))
+        images.push_async_callback(runtime.remove_image, sealing.digest)
+        with suppress(GeneratedError):  # then its targets come to be at `open`
+            recipient = keys.new_data_key()
+            await seal(runtime, plain, data, recipient, scratch / "sealed", base_image=base_image)
+            folder = read_folder(scratch / "sealed")
+            words.append(keys.data_key(recipient).removeprefix("AGE-SECRET-KEY-1"))
+        image = await runtime.ensure_image(build_spec(folder, {}, base))
+        images.push_async_callback(runtime.remove_image, image.digest)
         secret = asked(folder.card, keys, _SALT)
         (counts,) = [one async for one in answers(runtime, image.digest, folder.card, _Counts, "planted", secret)]
         if not counts.planted:
@@ -122,8 +126,6 @@ async def planted(
             canaries=counts.planted,
             search=Search(*words),
         )
-    finally:
-        await runtime.remove_image(image.digest)
 
 
 def _with_seed(benchmark: BenchmarkFolder, seed: str, out: Path) -> BenchmarkFolder:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import docker
 import pytest
 
 from dep_mcp.containers import DockerRuntime
@@ -172,8 +173,13 @@ async def test_a_server_that_leaks_is_red(quiz: Callable[..., Path], tmp_path: P
 
 
 async def test_the_same_server_that_keeps_quiet_is_green(quiz: Callable[..., Path], tmp_path: Path) -> None:
-    """The leaks above are the servers', not the harness's."""
-    assert not await found(quiz(SOUND), tmp_path)
+    """The leaks above are the servers', not the harness's; and no image of it stays."""
+    path = quiz(SOUND)
+    name = f"tidy-{os.getpid()}"
+    (path / "dataset_card.yaml").write_text((path / "dataset_card.yaml").read_text().replace('"quiz"', f'"{name}"'))
+    assert not await found(path, tmp_path)
+    with docker.APIClient() as client:
+        assert not client.images(f"dep-mcp/benchmark-{name}")
 
 
 @pytest.mark.parametrize(
