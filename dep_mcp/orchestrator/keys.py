@@ -76,10 +76,8 @@ class OwnerKeys:
             StoreError: It can't be read.
         """
         path = self._salt_path(commitment)
-        if not path.exists():
-            msg = f"the salt of this commitment isn't at {path}: copy it there from where `bench commit` was run"
-            raise UnknownNameError(msg)
-        return self._read(path).decode()
+        missing = f"the salt of this commitment isn't at {path}: copy it there from where `bench commit` was run"
+        return self._known(path, missing)
 
     def new_data_key(self) -> Recipient:
         """Make the key of a sealed benchmark; return whom its bundle shall be encrypted to.
@@ -103,9 +101,11 @@ class OwnerKeys:
             StoreError: It can't be read.
         """
         path = self._data_path(recipient)
+        return self._known(path, f"this benchmark is sealed, and its data key isn't at {path}: its owner has it")
+
+    def _known(self, path: Path, missing: str) -> str:
         if not path.exists():
-            msg = f"this benchmark is sealed, and its data key isn't at {path}: its owner has it, from `bench seal`"
-            raise UnknownNameError(msg)
+            raise UnknownNameError(missing)
         return self._read(path).decode().strip()
 
     def _data_path(self, recipient: Recipient) -> Path:
