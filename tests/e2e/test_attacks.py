@@ -154,7 +154,7 @@ async def look_alike(victim: Victim) -> bool:
 
 async def huge_id(victim: Victim) -> bool:
     await odd_id(victim, "x" * 1_000_000)
-    return len(victim.wire.lines_left[-1]) > 100_000
+    return max(map(len, victim.wire.lines_left)) > 100_000
 
 
 async def huge_number(victim: Victim) -> bool:
