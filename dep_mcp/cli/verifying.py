@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dep_mcp.orchestrator import OwnerKeys, find_data, verifying
+from dep_mcp.orchestrator import OwnerKeys, abuse, find_data, verifying
 from dep_mcp.orchestrator.leaks import Leak
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ async def verify_seal(
 async def _everything(
     host: "Host", target: verifying.Planted, scratch: Path, home: Path, keys: OwnerKeys
 ) -> AsyncIterator[tuple[str, bytes]]:
-    async for where, content in verifying.use_and_abuse(host.runtime, target, keys):
+    async for where, content in abuse.use_and_abuse(host.runtime, target, keys):
         yield where, content
     async for where, content in _commands(target.folder.folder, scratch, home):
         yield where, content

@@ -11,7 +11,7 @@ from dep_mcp.protocol.base import (
     Digest,
     WireModel,
 )
-from dep_mcp.protocol.canaries import canary, canary_ends
+from dep_mcp.protocol.canaries import CANARY_SEED, canary, canary_ends
 from dep_mcp.protocol.cards import (
     Commitment,
     DataFile,
@@ -69,6 +69,7 @@ from dep_mcp.protocol.tools import (
 )
 
 __all__ = [
+    "CANARY_SEED",
     "MESSAGE_BYTES",
     "OPERATOR_TOOLS",
     "PAGE_BYTES",

@@ -3,6 +3,8 @@
 import hashlib
 from typing import Final
 
+CANARY_SEED: Final = "canary.seed"
+"""Name of the file in a benchmark's folder that has canaries planted."""
 END_DIGITS: Final = 12
 """Digits at either end of a canary. Each is searched for alone, so that one that was cut in two is found too."""
 NUMBER_DIGITS: Final = 6

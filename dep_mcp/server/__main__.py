@@ -13,7 +13,7 @@ from typing import Self
 from mcp.server.stdio import stdio_server
 from pydantic import ValidationError
 
-from dep_mcp.protocol import DataKey, Hex256, ItemId, Recipient, WireModel, canary_ends
+from dep_mcp.protocol import CANARY_SEED, DataKey, Hex256, ItemId, Recipient, WireModel, canary_ends
 from dep_mcp.protocol.errors import DataError, DepError, InvalidArgumentsError
 from dep_mcp.server.app import create_app
 from dep_mcp.server.backlog import bounded
@@ -21,7 +21,6 @@ from dep_mcp.server.benchmark import Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.loading import index, load_benchmark, load_session
 from dep_mcp.server.opening import commit, openings
-from dep_mcp.server.planting import SEED_FILE
 from dep_mcp.server.sealing import kept_output, receive, seal, unseal
 
 _PR_SET_DUMPABLE = 4
@@ -97,7 +96,7 @@ def seal_data(folder: Path) -> None:
 
 def planted(folder: Path) -> None:
     """Print how many of the items of a verification image there are, and how many of their targets hold a canary."""
-    asked, seed = _Asked.read(), (folder / SEED_FILE).read_text(encoding="ascii").strip()
+    asked, seed = _Asked.read(), (folder / CANARY_SEED).read_text(encoding="ascii").strip()
     benchmark = load_benchmark(folder)
     if benchmark.card.sealed:
         rows = list(unseal(folder, asked.data_key).rows())

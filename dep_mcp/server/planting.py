@@ -12,12 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from dep_mcp.protocol import canary, canary_ends
+from dep_mcp.protocol import CANARY_SEED, canary, canary_ends
 from dep_mcp.scoring import Target
 from dep_mcp.server.benchmark import Benchmark, Draw, SealedItem
 
-SEED_FILE = "canary.seed"
-"""Name of the file in the benchmark's folder."""
 MOST_ITEMS = 500
 """Items that such an image has: what holds for them holds for the rest, whose code is the same."""
 
@@ -27,7 +25,7 @@ _Change = Callable[[_Field, str], str]
 
 def planted(kind: type[Benchmark], folder: Path) -> type[Benchmark]:
     """The benchmark's class with canaries in its targets, where the folder holds the seed; else the class itself."""
-    path = folder / SEED_FILE
+    path = folder / CANARY_SEED
     if not path.is_file():
         return kind
     seed = path.read_text(encoding="ascii").strip()

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from dep_mcp.containers import DockerRuntime
-from dep_mcp.orchestrator import Catalogue, OwnerKeys, find_data, verifying
+from dep_mcp.orchestrator import Catalogue, OwnerKeys, abuse, find_data, verifying
 from dep_mcp.orchestrator.leaks import Leak
 from dep_mcp.protocol.errors import CardError, DataError
 from dep_mcp.testing import toy_folder
@@ -159,7 +159,7 @@ async def found(path: Path, tmp_path: Path) -> list[Leak]:
     keys = OwnerKeys(tmp_path / "keys")
     async with DockerRuntime() as runtime, verifying.planted(runtime, folder, data, tmp_path, keys) as target:
         assert target.items == target.canaries == 30
-        async for where, content in verifying.use_and_abuse(runtime, target, keys):
+        async for where, content in abuse.use_and_abuse(runtime, target, keys):
             leaks += target.search.leaks(where, content, decode="layers" not in where)
     return leaks
 

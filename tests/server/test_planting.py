@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from dep_mcp.protocol import ChoiceAnswer, DatasetCard, TextAnswer, canary, canary_ends
+from dep_mcp.protocol import CANARY_SEED, ChoiceAnswer, DatasetCard, TextAnswer, canary, canary_ends
 from dep_mcp.scoring import Choice, ExactMatch
 from dep_mcp.server import Benchmark, Draw, SealedItem
-from dep_mcp.server.planting import SEED_FILE, planted
+from dep_mcp.server.planting import planted
 
 SEED = "5eed" * 16
 HEAD, TAIL = canary_ends(SEED)
@@ -41,7 +41,7 @@ def items(tmp_path: Path) -> Callable[..., list[SealedItem]]:
         Quiz.generated = generated
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-        (tmp_path / SEED_FILE).write_text(SEED)
+        (tmp_path / CANARY_SEED).write_text(SEED)
         return list(planted(Quiz, tmp_path)(DatasetCard.model_validate(CARD), tmp_path).items(Draw()))
 
     return make
