@@ -52,7 +52,7 @@ bench: setup ## measure speed and memory against bare loops and peers (an hour)
 
 soak: setup ## the long fault and attack runs at full counts
 	DEP_MCP_SOAK=1 $(BIN)/pytest -q -m "not model and not data" tests/e2e/test_kills.py tests/e2e/test_engine_kills.py \
-	  tests/e2e/test_attacks*.py tests/e2e/test_full_disk.py tests/containers tests/scoring tests/server tests/results \
+	  tests/e2e/test_attacks*.py tests/e2e/test_verify_seal.py tests/e2e/test_full_disk.py tests/containers tests/scoring tests/server tests/results \
 	  tests/models tests/metrics tests/protocol tests/fuzz
 
 format: venv ## format and mend what can be mended

@@ -164,7 +164,18 @@ async def found(path: Path, tmp_path: Path) -> list[Leak]:
     return leaks
 
 
-@pytest.mark.parametrize("way", LEAKY)
+LONG = {
+    "the answer is one of the messages",
+    "the scorer logs base64",
+    "the scorer logs it backwards",
+    "the scorer logs it as hexadecimal",
+    "the scorer logs when it is wrong only",
+    "errors quote what was expected",
+}
+"""Variants of others, left to `make soak`: each builds two images."""
+
+
+@pytest.mark.parametrize("way", [pytest.param(way, marks=[pytest.mark.soak] * (way in LONG)) for way in LEAKY])
 async def test_a_server_that_leaks_is_red(quiz: Callable[..., Path], tmp_path: Path, way: str) -> None:
     """Each at the place where it leaks."""
     code, where = LEAKY[way]
