@@ -5,12 +5,11 @@ Importing this loads no vendor; `DockerRuntime` imports the `docker` SDK on its 
 
 from dep_mcp.containers.docker_runtime import DockerRuntime
 from dep_mcp.containers.hardening import REQUIREMENTS, Requirement, verify
-from dep_mcp.containers.images import BASE_LABEL, CONTENT_LABEL, OFFICIAL_BASE
+from dep_mcp.containers.images import CONTENT_LABEL, OFFICIAL_BASE
 from dep_mcp.containers.owner import Owner, this_process
 from dep_mcp.containers.port import BuildSpec, Container, ContainerRuntime, ContainerSpec, Image
 
 __all__ = [
-    "BASE_LABEL",
     "CONTENT_LABEL",
     "OFFICIAL_BASE",
     "REQUIREMENTS",

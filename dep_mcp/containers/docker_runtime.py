@@ -111,14 +111,6 @@ class DockerEngine:
 
         return await self._call(find)
 
-    async def labelled_images(self, label: str) -> Sequence[Found]:
-        """Local images with the label, newest first."""
-        images = await self._call(lambda client: client.images(filters={"label": label}))
-        return [
-            Found(id=one["Id"], tags=_real_tags(one), labels=one.get("Labels") or {})
-            for one in sorted(images, key=lambda one: -one["Created"])
-        ]
-
     async def pull(self, name: str, *, timeout_s: float) -> None:
         """Fetch an image from its registry."""
         stop = Event()
@@ -140,6 +132,7 @@ class DockerEngine:
         tag: str,
         labels: Mapping[str, str],
         build_args: Mapping[str, str],
+        network: bool,
         on_line: Callable[[str], None],
     ) -> str | None:
         """Build from a tar with the classic builder; return what stopped it, or `None`."""
@@ -155,6 +148,7 @@ class DockerEngine:
                     tag=tag,
                     labels=dict(labels),
                     buildargs=dict(build_args),
+                    network_mode=None if network else "none",
                     rm=True,
                     forcerm=True,
                     decode=True,

@@ -51,9 +51,6 @@ class ImageEngine(Protocol):
     async def find_image(self, name: str) -> Found | None:
         """The local image of that tag or id."""
 
-    async def labelled_images(self, label: str) -> Sequence[Found]:
-        """Local images with the label, newest first."""
-
     async def pull(self, name: str, *, timeout_s: float) -> None:
         """Fetch an image from its registry."""
 
@@ -64,9 +61,13 @@ class ImageEngine(Protocol):
         tag: str,
         labels: Mapping[str, str],
         build_args: Mapping[str, str],
+        network: bool,
         on_line: Callable[[str], None],
     ) -> str | None:
-        """Build from a tar; return what stopped it, or `None`. `on_line` is called in the loop's thread."""
+        """Build from a tar, with or without network; return what stopped it, or `None`.
+
+        `on_line` is called in the loop's thread.
+        """
 
     async def remove_image(self, image: str) -> None:
         """Remove it, unless something uses it."""

@@ -18,8 +18,8 @@ from dep_mcp.containers.port import BuildSpec, Image
 from dep_mcp.protocol.errors import EngineError, ImageBuildError
 
 CONTENT_LABEL = "org.dep-mcp.content"
-BASE_LABEL = "org.dep-mcp.base"
-BASE_NAME = "dep-mcp/base:"
+BASE_NAME = "dep-mcp/base:python"
+BASE_PYTHONS = ("3.13", "3.12", "3.11")
 BASE_ARG = "BASE_IMAGE"
 OFFICIAL_BASE = "python:3.11-slim-bookworm"
 PULL_TIMEOUT_S = 300.0
@@ -89,8 +89,8 @@ async def base_image(engine: ImageEngine, explicit: str | None = None) -> Found:
     if found := await engine.find_image(name):
         return found
     if explicit is None:
-        for found in await engine.labelled_images(BASE_LABEL):
-            if any(tag.startswith(BASE_NAME) for tag in found.tags):  # images inherit the labels of their base
+        for version in BASE_PYTHONS:  # by name: an engine takes long to list many images
+            if found := await engine.find_image(f"{BASE_NAME}{version}"):
                 return found
     try:
         await engine.pull(name, timeout_s=PULL_TIMEOUT_S)
@@ -126,22 +126,30 @@ class ImageBuilder:
             ImageBuildError: With the failing step and the last lines of the build's output.
             EngineError: No engine answers.
         """
-        args, base_id = await self._with_base(spec)
-        try:
-            digest = await asyncio.to_thread(content_digest, spec, base_id=base_id)
-        except OSError as exc:
-            message = f"a file of image {spec.name} can't be read: {exc}"
-            raise ImageBuildError(message) from exc
+        args, digest = await self._content(spec)
         tag = image_tag(spec, digest)
         async with self._turns.setdefault(tag, asyncio.Lock()):
             image = await self._find(tag, digest)
             if image is None:
+                if spec.below is not None:
+                    args = {**args, BASE_ARG: (await self.ensure(spec.below)).tag}
                 await self._build(spec, tag, digest, args)
                 image = await self._find(tag, digest)
         if image is None:
             message = f"image {tag} was built, but isn't there; check the engine's disk (`docker system df`)"
             raise ImageBuildError(message)
         return image
+
+    async def _content(self, spec: BuildSpec) -> tuple[Mapping[str, str], str]:
+        """The build arguments, and the digest of all that decides what the image holds, its base included."""
+        args, base_id = await self._with_base(spec)
+        if spec.below is not None:
+            _, base_id = await self._content(spec.below)
+        try:
+            return args, await asyncio.to_thread(content_digest, spec, base_id=base_id)
+        except OSError as exc:
+            message = f"a file of image {spec.name} can't be read: {exc}"
+            raise ImageBuildError(message) from exc
 
     async def _with_base(self, spec: BuildSpec) -> tuple[Mapping[str, str], str | None]:
         """The build arguments with the base filled in, if the Dockerfile asks for one."""
@@ -150,7 +158,7 @@ class ImageBuilder:
             message = f"image {spec.name!r} needs a lower-case name and a file `Dockerfile` in its context"
             raise ImageBuildError(message)
         text = dockerfile if isinstance(dockerfile, bytes) else await asyncio.to_thread(dockerfile.read_bytes)
-        if BASE_ARG.encode() not in text:
+        if BASE_ARG.encode() not in text or spec.below is not None:
             return spec.build_args, None
         base = await base_image(self._engine, spec.build_args.get(BASE_ARG))
         return {**spec.build_args, BASE_ARG: base.name}, base.id
@@ -167,7 +175,12 @@ class ImageBuilder:
             await asyncio.to_thread(write_context, spec, context)
             context.seek(0)
             problem = await self._engine.build(
-                context, tag=tag, labels={CONTENT_LABEL: digest}, build_args=args, on_line=output.add
+                context,
+                tag=tag,
+                labels={CONTENT_LABEL: digest},
+                build_args=args,
+                network=spec.below is None,
+                on_line=output.add,
             )
         if problem is not None:
             shown = "\n  ".join(output.last())

@@ -19,11 +19,13 @@ class BuildSpec:
         files: Path inside the build context, one of them `Dockerfile` → file on the host, or its bytes.
         build_args: Passed to the Dockerfile; part of the content. `BASE_IMAGE` counts by the id of its image,
             and is chosen if the Dockerfile names it and this doesn't.
+        below: What it is built on, built first. From there on the build has no network.
     """
 
     name: str
     files: Mapping[str, Path | bytes]
     build_args: Mapping[str, str] = field(default_factory=dict)
+    below: "BuildSpec | None" = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,9 +137,17 @@ def _check(path: Path, data: DataFile) -> None:
 
 
 def code(folder: Path) -> dict[str, Path]:
-    """The files of a benchmark's folder that go into its image besides its data, by their paths inside it."""
-    relative = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
-    return {name.as_posix(): path for name, path in relative.items() if not _IGNORED & set(name.parts)}
+    """The files of a benchmark's folder that go into its image besides its data, by their paths inside it.
+
+    Raises:
+        CardError: One is a link: it would bring a file of this host into the image, whatever that is.
+    """
+    relative = {path.relative_to(folder): path for path in sorted(folder.rglob("*"))}
+    kept = {name.as_posix(): path for name, path in relative.items() if not _IGNORED & set(name.parts)}
+    if links := [name for name, path in kept.items() if path.is_symlink()]:
+        msg = f"{folder}: {', '.join(links[:5])}: a benchmark's folder holds files, not links to some; copy them there"
+        raise CardError(msg)
+    return {name: path for name, path in kept.items() if path.is_file()}
 
 
 def build_spec(
@@ -155,16 +163,27 @@ def build_spec(
     """
     files: dict[str, Path | bytes] = {
         "Dockerfile": _PACKAGE / "images" / "benchmark" / "Dockerfile",
-        "requirements.txt": _PACKAGE / "images" / "benchmark" / "requirements.txt",
-        "benchmark-requirements.txt": b"",
         "dep_mcp/__init__.py": _PACKAGE / "__init__.py",
     }
     for room in _SEALED_ROOMS:
         for path in sorted((_PACKAGE / room).rglob("*.py")):
             files[f"dep_mcp/{path.relative_to(_PACKAGE).as_posix()}"] = path
     files |= {f"benchmark/{name}": path for name, path in code(benchmark.folder).items()}
-    if (benchmark.folder / "requirements.txt").is_file():
-        files["benchmark-requirements.txt"] = benchmark.folder / "requirements.txt"
     files |= {f"benchmark/data/{name}": path for name, path in data.items()}
-    arguments = {"BASE_IMAGE": base_image} | ({"PREPARE": "check"} if without_data else {})
-    return BuildSpec(name=f"benchmark-{benchmark.card.name}", files=files, build_args=arguments)
+    return BuildSpec(
+        name=f"benchmark-{benchmark.card.name}",
+        files=files,
+        build_args={"PREPARE": "check"} if without_data else {},
+        below=_libraries(benchmark, base_image),
+    )
+
+
+def _libraries(benchmark: BenchmarkFolder, base_image: str) -> BuildSpec:
+    """What its code imports, installed with network: before code and data come in, and shared with others."""
+    own = benchmark.folder / "requirements.txt"
+    files: dict[str, Path | bytes] = {
+        "Dockerfile": _PACKAGE / "images" / "libraries" / "Dockerfile",
+        "requirements.txt": _PACKAGE / "images" / "benchmark" / "requirements.txt",
+        "benchmark-requirements.txt": own if own.is_file() else b"",
+    }
+    return BuildSpec(name="libraries", files=files, build_args={"BASE_IMAGE": base_image})

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 
 from dep_mcp.containers.engine import Found
 from dep_mcp.containers.images import (
-    BASE_LABEL,
     CONTENT_LABEL,
     OFFICIAL_BASE,
     BuildOutput,
@@ -35,14 +35,12 @@ class FakeEngine:
         self.images = list(images)
         self.registry = registry
         self.builds: list[Mapping[str, str]] = []
+        self.networks: list[bool] = []
         self.problem: str | None = None
         self.output: list[str] = []
 
     async def find_image(self, name: str) -> Found | None:
         return next((one for one in self.images if name in {one.id, *one.tags}), None)
-
-    async def labelled_images(self, label: str) -> Sequence[Found]:
-        return [one for one in self.images if label in one.labels]
 
     async def pull(self, name: str, *, timeout_s: float) -> None:
         del timeout_s
@@ -58,9 +56,11 @@ class FakeEngine:
         tag: str,
         labels: Mapping[str, str],
         build_args: Mapping[str, str],
+        network: bool,
         on_line: Callable[[str], None],
     ) -> str | None:
         self.builds.append(build_args)
+        self.networks.append(network)
         digest = hashlib.sha256(context.read()).hexdigest()
         for line in self.output:
             on_line(line)
@@ -185,18 +185,18 @@ async def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 async def test_the_official_base_comes_first() -> None:
     """It is what a user's machine has, and what published results are built on."""
-    made = Found(id="sha256:made", tags=["dep-mcp/base:1"], labels={BASE_LABEL: "bookworm"})
+    made = Found(id="sha256:made", tags=["dep-mcp/base:python3.11"], labels={})
     official = Found(id="sha256:official", tags=[OFFICIAL_BASE], labels={})
 
     assert await base_image(FakeEngine(made, official)) == official
 
 
 async def test_a_base_of_setup_serves_where_there_is_no_registry() -> None:
-    """Benchmark images inherit its label and mustn't be taken for it."""
-    child = Found(id="sha256:c", tags=["dep-mcp/toy:1"], labels={BASE_LABEL: "x", CONTENT_LABEL: "y"})
-    made = Found(id="sha256:made", tags=["dep-mcp/base:1"], labels={BASE_LABEL: "x"})
-
-    assert await base_image(FakeEngine(child, made)) == made
+    """The newest of them."""
+    older = Found(id="sha256:o", tags=["dep-mcp/base:python3.11"], labels={})
+    newer = Found(id="sha256:n", tags=["dep-mcp/base:python3.13"], labels={})
+    assert await base_image(FakeEngine(older)) == older
+    assert await base_image(FakeEngine(older, newer)) == newer
 
 
 async def test_the_official_base_is_pulled_as_a_last_resort() -> None:
@@ -209,3 +209,18 @@ async def test_no_base_says_what_to_do(explicit: str | None) -> None:
     """A base that was asked for is never replaced by another."""
     with pytest.raises(ImageBuildError, match="dep-mcp setup"):
         await base_image(FakeEngine(), explicit)
+
+
+async def test_what_is_built_on_another_spec_has_no_network_and_that_as_its_base() -> None:
+    """What comes in above, an author's code among it, could send out what it finds."""
+    engine = FakeEngine()
+    engine.images.append(Found(id="sha256:base", tags=[OFFICIAL_BASE], labels={}))
+    below = a_spec(requirements=b"1")
+    above = replace(a_spec(code=b"x"), name="above", below=below)
+    image = await ImageBuilder(engine).ensure(above)
+    assert engine.networks == [True, False]
+    assert engine.builds[1]["BASE_IMAGE"] == (await ImageBuilder(engine).ensure(below)).tag
+    assert await ImageBuilder(engine).ensure(above) == image
+    assert len(engine.builds) == 2
+    other = replace(above, below=a_spec(requirements=b"2"))
+    assert (await ImageBuilder(engine).ensure(other)).tag != image.tag

@@ -179,8 +179,11 @@ def test_an_image_holds_the_sealed_rooms_and_nothing_of_the_host(tmp_path: Path)
         "benchmark/more/part.py",
         "benchmark/data/test.jsonl",
     }
-    assert spec.build_args == {"BASE_IMAGE": "base:1"}
-    assert spec.files["benchmark-requirements.txt"] == b""
+    assert spec.build_args == {}
+    assert spec.below is not None
+    assert spec.below.build_args == {"BASE_IMAGE": "base:1"}
+    assert spec.below.files["benchmark-requirements.txt"] == b""
+    assert not [name for name in spec.below.files if name.startswith(("benchmark/", "dep_mcp/"))], "built with network"
 
 
 def test_a_benchmarks_own_requirements_are_installed(tmp_path: Path) -> None:
@@ -188,4 +191,14 @@ def test_a_benchmarks_own_requirements_are_installed(tmp_path: Path) -> None:
     path = folder(tmp_path)
     (path / "requirements.txt").write_text("x==1\n", encoding="utf-8")
     spec = build_spec(read_folder(path), {}, "base:1")
-    assert spec.files["benchmark-requirements.txt"] == path / "requirements.txt"
+    assert spec.below is not None
+    assert spec.below.files["benchmark-requirements.txt"] == path / "requirements.txt"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "more"])
+def test_a_link_in_a_benchmarks_folder_is_refused(tmp_path: Path, name: str) -> None:
+    """It would bring whatever file of the host it names into the image, and from there into a prompt."""
+    path = folder(tmp_path)
+    (path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CardError, match=name):
+        build_spec(read_folder(path), {}, "base:1")
