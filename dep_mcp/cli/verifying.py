@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dep_mcp.orchestrator import OwnerKeys, abuse, find_data, verifying
+from dep_mcp.orchestrator.beside import beside_data
 from dep_mcp.orchestrator.leaks import Leak
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ async def verify_seal(
     files = find_data(benchmark, host.data_places(benchmark, data))
     home = scratch / "home"
     keys = OwnerKeys(home / "keys")
-    leaks = list(verifying.beside_data(benchmark, files))
+    leaks = list(beside_data(benchmark, files))
     base = host.settings.base_image
     async with verifying.planted(host.runtime, benchmark, files, scratch, keys, base_image=base) as target:
-        say(f"{target.canaries} of {target.items} targets hold a canary; {_how(target.folder)}")
+        for line in _planting(target):
+            say(line)
         async for where, content in _everything(host, target, scratch, home, keys):
             found = list(target.search.leaks(where, content, decode=where != _LAYERS))
             say(f"{where}: {_size(len(content))}, {f'{len(found)} LEAKS' if found else 'no canary'}")
@@ -64,10 +66,21 @@ async def _everything(
         yield where, content
 
 
-def _how(folder: "BenchmarkFolder") -> str:
-    if folder.card.sealed:
-        return "items and targets are encrypted for this"
-    return "items are generated at `open`, so no target lies in the image"
+def _planting(target: verifying.Planted) -> Iterator[str]:
+    """What was planted where, and what no canary shows: that is for a person to look at."""
+    found = target.planting
+    how = "items and targets are encrypted for this" if target.folder.card.sealed else "items are generated at `open`"
+    yield f"{found.planted} of {found.items} targets hold a canary; {how}"
+    if found.fields:
+        yield f"planted in the raw data ({', '.join(found.fields)}): an item that shows such a field whole is found"
+    else:
+        yield "NOTE planted in targets after the items were made: an item that shows its own target is NOT found"
+    if found.shared:
+        yield f"NOTE another part of {', '.join(found.shared)} is shown in items: look whether it gives targets away"
+    if found.shown:
+        yield f"NOTE {found.shown} items hold their own target's text, such as {found.example}: look whether it tells"
+    if found.same:
+        yield "NOTE all targets are the same: whoever knows one knows all (are the right options always the first?)"
 
 
 def _size(count: int) -> str:

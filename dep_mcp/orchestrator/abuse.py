@@ -87,7 +87,7 @@ async def use_and_abuse(
 def _opening(target: Planted, keys: OwnerKeys) -> Open:
     sealed = target.folder.card.sealed
     key = keys.data_key(sealed.recipient) if sealed else None
-    limit = None if sealed else target.items
+    limit = None if sealed else target.planting.items
     return Open(evaluation_id=new_evaluation_id(), seed=new_seed(), data_key=key, limit=limit, epochs=2)
 
 

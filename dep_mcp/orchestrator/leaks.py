@@ -48,7 +48,7 @@ class Search:
     """Looks for words in all their forms.
 
     Args:
-        words: ASCII texts of at least 12 characters.
+        words: Texts of at least 12 characters.
     """
 
     def __init__(self, *words: str) -> None:
@@ -72,7 +72,7 @@ class Search:
 
 
 def _forms(word: str) -> Iterator[tuple[str, bytes]]:
-    plain = word.encode("ascii")
+    plain = word.encode()
     yield "plain", plain
     yield "reversed", plain[::-1]
     yield "UTF-16", word.encode("utf-16-le")

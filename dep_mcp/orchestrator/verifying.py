@@ -7,7 +7,7 @@ the command's (`dep-mcp bench verify-seal`).
 import secrets
 import shutil
 import uuid
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,12 @@ from dep_mcp.containers import ContainerRuntime
 from dep_mcp.orchestrator.catalogue import BenchmarkFolder, build_spec, code, read_folder
 from dep_mcp.orchestrator.commitments import answers, asked
 from dep_mcp.orchestrator.keys import OwnerKeys
-from dep_mcp.orchestrator.leaks import Leak, Search
+from dep_mcp.orchestrator.leaks import Search
 from dep_mcp.orchestrator.sealing import seal
-from dep_mcp.protocol import CANARY_SEED, WireModel, canary_ends
+from dep_mcp.protocol import CANARY_SEED, Planting, canary_ends
 from dep_mcp.protocol.errors import CardError, DataError, GeneratedError
 
 _SALT = "0" * 64
-_LINES = 200
-_LINE_CHARACTERS = 24
 
 
 class InspectableRuntime(ContainerRuntime, Protocol):
@@ -37,13 +35,6 @@ class InspectableRuntime(ContainerRuntime, Protocol):
         """Remove an image."""
 
 
-class _Counts(WireModel):
-    """What the image says of itself."""
-
-    items: int
-    planted: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class Planted:
     """A benchmark whose targets hold canaries.
@@ -51,15 +42,13 @@ class Planted:
     Attributes:
         folder: Sealed where its items are fixed.
         image: Digest.
-        items: How many it has, of 500 at most.
-        canaries: How many of their targets hold one.
+        planting: What became of it.
         search: Finds them.
     """
 
     folder: BenchmarkFolder
     image: str
-    items: int
-    canaries: int
+    planting: Planting
     search: Search
 
 
@@ -97,15 +86,14 @@ async def planted(
         image = await runtime.ensure_image(build_spec(folder, {}, base))
         images.push_async_callback(runtime.remove_image, image.digest)
         secret = asked(folder.card, keys, _SALT)
-        (counts,) = [one async for one in answers(runtime, image.digest, folder.card, _Counts, "planted", secret)]
+        (counts,) = [one async for one in answers(runtime, image.digest, folder.card, Planting, "planted", secret)]
         if not counts.planted:
             msg = "no target can hold a canary, so nothing would be found: override Benchmark.plant in benchmark.py"
             raise DataError(msg)
         yield Planted(
             folder=folder,
             image=image.digest,
-            items=counts.items,
-            canaries=counts.planted,
+            planting=counts,
             search=Search(*words),
         )
 
@@ -119,21 +107,3 @@ def _with_seed(benchmark: BenchmarkFolder, seed: str, out: Path) -> BenchmarkFol
         with (out / "dataset_card.yaml").open("a", encoding="utf-8") as card:
             card.write(f"\ncanary: {uuid.uuid4()}\n")
     return read_folder(out)
-
-
-def beside_data(benchmark: BenchmarkFolder, data: Mapping[str, Path]) -> Iterator[Leak]:
-    """Find lines of the data, or the card's canary, in files that go into the image as they are."""
-    needles = [line for path in data.values() for line in _some_lines(path)]
-    if benchmark.card.canary is not None:
-        needles.append(str(benchmark.card.canary))
-    search = Search(*needles)
-    for name, path in code(benchmark.folder).items():
-        if name != "dataset_card.yaml":
-            yield from search.leaks(f"benchmark folder: {name}", path.read_bytes())
-
-
-def _some_lines(path: Path) -> Iterator[str]:
-    """Long lines, spread over a file; those that aren't ASCII are left out."""
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.isascii()]
-    long = [line for line in lines if len(line) >= _LINE_CHARACTERS]
-    return iter(long[:: len(long) // _LINES + 1])

@@ -9,9 +9,10 @@ from dep_mcp.protocol.base import (
     PAGE_ITEMS,
     PROTOCOL_VERSION,
     Digest,
+    Line,
     WireModel,
 )
-from dep_mcp.protocol.canaries import CANARY_SEED, canary, canary_ends
+from dep_mcp.protocol.canaries import CANARY_SEED, Planting, canary, canary_ends
 from dep_mcp.protocol.cards import (
     Commitment,
     DataFile,
@@ -112,11 +113,13 @@ __all__ = [
     "ItemPage",
     "ItemScore",
     "Limits",
+    "Line",
     "Message",
     "ModelCard",
     "Open",
     "Opened",
     "Opening",
+    "Planting",
     "Policy",
     "Predicate",
     "Prices",

@@ -3,6 +3,8 @@
 import hashlib
 from typing import Final
 
+from dep_mcp.protocol.base import WireModel
+
 CANARY_SEED: Final = "canary.seed"
 """Name of the file in a benchmark's folder that has canaries planted."""
 END_DIGITS: Final = 12
@@ -21,3 +23,22 @@ def canary(seed: str, number: int) -> str:
     """The canary of the item with that number; digits only, so that it fits into numbers too."""
     head, tail = canary_ends(seed)
     return f"{head}{number % 10**NUMBER_DIGITS:0{NUMBER_DIGITS}}{tail}"
+
+
+class Planting(WireModel):
+    """What an image with canaries says of them. It names fields and items, never a target."""
+
+    items: int = 0
+    """How many it has."""
+    planted: int = 0
+    """How many of their targets hold a canary."""
+    fields: tuple[str, ...] = ()
+    """Fields of the raw data that hold them; none where they were added to targets, after the items were made."""
+    shared: tuple[str, ...] = ()
+    """Those of them of which a part is shown in items."""
+    shown: int = 0
+    """Items that hold their own target's text, as it is in the data."""
+    example: str = ""
+    """The id of one of them."""
+    same: bool = False
+    """Whether all targets are the same."""

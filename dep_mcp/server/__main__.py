@@ -13,7 +13,7 @@ from typing import Self
 from mcp.server.stdio import stdio_server
 from pydantic import ValidationError
 
-from dep_mcp.protocol import CANARY_SEED, DataKey, Hex256, ItemId, Recipient, WireModel, canary_ends
+from dep_mcp.protocol import CANARY_SEED, DataKey, Hex256, ItemId, Planting, Recipient, WireModel, canary_ends
 from dep_mcp.protocol.errors import DataError, DepError, InvalidArgumentsError
 from dep_mcp.server.app import create_app
 from dep_mcp.server.backlog import bounded
@@ -28,8 +28,6 @@ _PR_SET_DUMPABLE = 4
 
 async def serve(folder: Path) -> None:
     """Serve MCP on standard input and output until the input ends."""
-    # Closes this process's memory and descriptors in /proc to its own user, so also to a scorer's child.
-    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     app = create_app(load_session(folder))
     async with stdio_server() as streams, bounded(*streams) as (read, write):
         await app.run(read, write, app.create_initialization_options())
@@ -95,15 +93,18 @@ def seal_data(folder: Path) -> None:
 
 
 def planted(folder: Path) -> None:
-    """Print how many of the items of a verification image there are, and how many of their targets hold a canary."""
+    """Print what the planting of canaries came to, in a verification image."""
     asked, seed = _Asked.read(), (folder / CANARY_SEED).read_text(encoding="ascii").strip()
     benchmark = load_benchmark(folder)
     if benchmark.card.sealed:
-        rows = list(unseal(folder, asked.data_key).rows())
+        bundle = unseal(folder, asked.data_key)
+        planting = Planting.model_validate(json.loads(bundle.header)["planting"])
     else:
-        rows = list(Bundle.build(benchmark.items(Draw(seed))).rows())
-    counts = {"items": len(rows), "planted": sum(canary_ends(seed)[0] in target for _, target in rows)}
-    sys.stdout.write(json.dumps(counts) + "\n")
+        bundle = Bundle.build(benchmark.items(Draw(seed)))
+        planting = Planting.model_validate(benchmark.planting)  # type: ignore[attr-defined]  # it is a planted one
+    targets = [target for _, target in bundle.rows()]
+    held = sum(canary_ends(seed)[0] in target for target in targets)
+    _print(planting.model_copy(update={"items": len(targets), "planted": held}))
 
 
 def commit_to(folder: Path) -> None:
@@ -140,6 +141,9 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 2 or arguments[0] not in _COMMANDS:  # noqa: PLR2004 (command and folder)
         sys.stderr.write(f"usage: python -m dep_mcp.server {'|'.join(_COMMANDS)} FOLDER\n")
         return 2
+    # Closes this process's memory and descriptors in /proc to its own user: a scorer's child, and whoever on the host
+    # has that id.
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     try:
         _COMMANDS[arguments[0]](Path(arguments[1]))
     except DepError as error:

@@ -16,7 +16,6 @@ from typing import cast
 
 from dep_mcp.protocol import MESSAGE_BYTES, Item
 from dep_mcp.protocol.errors import DataError
-from dep_mcp.receipts import framed
 from dep_mcp.scoring import Target
 from dep_mcp.server.benchmark import SealedItem
 
@@ -29,7 +28,7 @@ _ITEM_BYTES = MESSAGE_BYTES - 64 * 1024
 _SCHEMA = """
 CREATE TABLE items (number INTEGER PRIMARY KEY, item_id TEXT UNIQUE NOT NULL, subtask TEXT, item TEXT NOT NULL,
                     target TEXT NOT NULL) STRICT;
-CREATE TABLE meta (digest TEXT NOT NULL, canary TEXT NOT NULL) STRICT;
+CREATE TABLE meta (digest TEXT NOT NULL, header TEXT NOT NULL) STRICT;
 """
 
 
@@ -38,13 +37,13 @@ class Index:
 
     Args:
         path: Of the file; `None` keeps it in memory.
-        canary: Of the benchmark's card, kept beside the data.
+        header: Kept beside the data: JSON with the card's canary.
     """
 
-    def __init__(self, path: Path | None = None, *, canary: str = "") -> None:
+    def __init__(self, path: Path | None = None, *, header: str = "{}") -> None:
         self._db = sqlite3.connect(path or ":memory:")
         self._db.executescript(_SCHEMA)
-        self._canary = canary
+        self._header = header
         self._digest = hashlib.sha256()
         self._count = 0
 
@@ -57,7 +56,7 @@ class Index:
         if len(item.encode()) > _ITEM_BYTES:
             msg = f"the item {item_id!r} has more than {_ITEM_BYTES} bytes, which is more than one message takes"
             raise DataError(msg)
-        self._digest.update(framed(item, target))
+        self._digest.update(f"{len(item)}:{item}".encode())  # not the target: few are possible, and would be tried out
         try:
             self._db.execute("INSERT INTO items VALUES (?, ?, ?, ?, ?)", (self._count, item_id, subtask, item, target))
         except sqlite3.IntegrityError:
@@ -74,7 +73,7 @@ class Index:
         if self._count == 0:
             msg = "the benchmark yields no items: check its data file and its items() method"
             raise DataError(msg)
-        self._db.execute("INSERT INTO meta VALUES (?, ?)", ("sha256:" + self._digest.hexdigest(), self._canary))
+        self._db.execute("INSERT INTO meta VALUES (?, ?)", ("sha256:" + self._digest.hexdigest(), self._header))
         self._db.commit()
         return Bundle(self._db)
 
@@ -84,19 +83,19 @@ class Bundle:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
-        (self.digest,) = connection.execute("SELECT digest FROM meta").fetchone()
+        self.digest, self.header = connection.execute("SELECT digest, header FROM meta").fetchone()
         self.subtasks: list[str | None] = [
             row[0] for row in connection.execute("SELECT subtask FROM items ORDER BY number")
         ]
 
     @classmethod
-    def build(cls, items: Iterable[SealedItem], path: Path | None = None, *, canary: str = "") -> "Bundle":
+    def build(cls, items: Iterable[SealedItem], path: Path | None = None, *, header: str = "{}") -> "Bundle":
         """Index items into a file, or in memory.
 
         Raises:
             DataError: No items, or two with one id.
         """
-        index = Index(path, canary=canary)
+        index = Index(path, header=header)
         for sealed in items:
             target = json.dumps(sealed.target, sort_keys=True)
             index.add(sealed.item.item_id, sealed.item.subtask, sealed.item.model_dump_json(), target)

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import sys
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -61,7 +62,7 @@ def index(folder: Path) -> None:
         return
     path = folder / BUNDLE
     path.unlink(missing_ok=True)
-    Bundle.build(benchmark.items(Draw()), path, canary=str(benchmark.card.canary or ""))
+    Bundle.build(benchmark.items(Draw()), path, header=json.dumps({"canary": str(benchmark.card.canary or "")}))
 
 
 def load_session(folder: Path) -> SealedSession:

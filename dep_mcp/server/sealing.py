@@ -8,11 +8,11 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from dep_mcp.protocol import DataKey, Recipient, Sealed
+from dep_mcp.protocol import DataKey, Planting, Recipient, Sealed
 from dep_mcp.protocol.errors import CardError, DataError, GeneratedError, WrongKeyError
 from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import SEALED, Bundle, Index
@@ -37,10 +37,12 @@ def seal(benchmark: Benchmark, recipient: Recipient, out: IO[bytes]) -> Sealed:
     if benchmark.card.canary is None:
         msg = "the card has no canary, by which data that leaked can be searched for"
         raise CardError(msg)
-    canary = str(benchmark.card.canary)
-    bundle = Bundle.build(benchmark.items(Draw()), canary=canary)
+    bundle = Bundle.build(benchmark.items(Draw()))
+    planting: Planting | None = getattr(benchmark, "planting", None)
+    header: dict[str, object] = {"format": _FORMAT, "canary": str(benchmark.card.canary)}
+    header |= {"planting": planting.model_dump()} if planting else {}
     lines = _Base64Lines(out)
-    pyrage.encrypt_io(_Lines(_plain(bundle, canary)), lines, [pyrage.x25519.Recipient.from_str(recipient)])
+    pyrage.encrypt_io(_Lines(_plain(bundle, header)), lines, [pyrage.x25519.Recipient.from_str(recipient)])
     return Sealed(recipient=recipient, sha256=lines.finished(), items=len(bundle.subtasks), tasks=tuple(bundle.tasks()))
 
 
@@ -65,8 +67,8 @@ def unseal(folder: Path, key: DataKey | None) -> Bundle:
     return rows.finished()
 
 
-def _plain(bundle: Bundle, canary: str) -> Iterator[bytes]:
-    yield json.dumps({"format": _FORMAT, "canary": canary}).encode() + b"\n"
+def _plain(bundle: Bundle, header: Mapping[str, object]) -> Iterator[bytes]:
+    yield json.dumps(header).encode() + b"\n"
     for row in bundle.whole_rows():
         yield json.dumps(row).encode() + b"\n"
 
@@ -128,7 +130,7 @@ class _Rows:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if self._index is None:
-                self._index = Index(canary=json.loads(line)["canary"])
+                self._index = Index(header=line.decode())
             else:
                 self._index.add(*json.loads(line))
         return len(data)

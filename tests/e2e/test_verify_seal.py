@@ -13,6 +13,7 @@ import pytest
 
 from dep_mcp.containers import DockerRuntime
 from dep_mcp.orchestrator import Catalogue, OwnerKeys, abuse, find_data, verifying
+from dep_mcp.orchestrator.beside import beside_data
 from dep_mcp.orchestrator.leaks import Leak
 from dep_mcp.protocol.errors import CardError, DataError
 from dep_mcp.testing import toy_folder
@@ -155,10 +156,10 @@ async def found(path: Path, tmp_path: Path) -> list[Leak]:
     """What the container's own part of the command finds."""
     folder, _ = Catalogue([]).resolve(f"{path}/")
     data = find_data(folder, [])
-    leaks = list(verifying.beside_data(folder, data))
+    leaks = list(beside_data(folder, data))
     keys = OwnerKeys(tmp_path / "keys")
     async with DockerRuntime() as runtime, verifying.planted(runtime, folder, data, tmp_path, keys) as target:
-        assert target.items == target.canaries == 30
+        assert target.planting.items == target.planting.planted == 30
         async for where, content in abuse.use_and_abuse(runtime, target, keys):
             leaks += target.search.leaks(where, content, decode="layers" not in where)
     return leaks
@@ -204,7 +205,7 @@ async def test_the_same_server_that_keeps_quiet_is_green(quiz: Callable[..., Pat
 def test_a_copy_of_the_data_beside_the_code_is_red(quiz: Callable[..., Path], beside: bytes) -> None:
     """It would go into every image as it is, sealed or not."""
     folder, _ = Catalogue([]).resolve(f"{quiz(SOUND, gold=beside)}/")
-    (leak, *_) = verifying.beside_data(folder, find_data(folder, []))
+    (leak, *_) = beside_data(folder, find_data(folder, []))
     assert leak.where == "benchmark folder: gold.json"
 
 

@@ -66,15 +66,12 @@ def test_no_items_are_refused() -> None:
         Bundle.build([])
 
 
-def test_the_digest_tells_targets_prompts_and_order_apart() -> None:
-    """It stands for the data in every report."""
+def test_the_digest_tells_prompts_and_order_apart_and_no_target() -> None:
+    """It stands for the data in every report; of few possible targets, whoever knows the items could try all."""
     one, two = SealedItem("a", "q", "t"), SealedItem("b", "q", "t")
-    digests = [
-        Bundle.build(data).digest
-        for data in ([one, two], [two, one], [one], [SealedItem("a", "q", "x"), two], [SealedItem("a", "p", "t"), two])
-    ]
-    assert len(set(digests)) == 5
-    assert Bundle.build([one, two]).digest == digests[0]
+    digests = [Bundle.build(data).digest for data in ([one, two], [two, one], [one], [SealedItem("a", "p", "t"), two])]
+    assert len(set(digests)) == 4
+    assert Bundle.build([SealedItem("a", "q", "x"), two]).digest == digests[0]
 
 
 def test_the_order_is_a_matter_of_digest_and_seed_alone(tmp_path: Path) -> None:

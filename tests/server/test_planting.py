@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dep_mcp.protocol import CANARY_SEED, ChoiceAnswer, DatasetCard, TextAnswer, canary, canary_ends
+from dep_mcp.protocol import CANARY_SEED, ChoiceAnswer, DatasetCard, Planting, TextAnswer, canary, canary_ends
 from dep_mcp.scoring import Choice, ExactMatch
 from dep_mcp.server import Benchmark, Draw, SealedItem
 from dep_mcp.server.planting import planted
@@ -43,6 +43,29 @@ def items(tmp_path: Path) -> Callable[..., list[SealedItem]]:
         (tmp_path / "data" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
         (tmp_path / CANARY_SEED).write_text(SEED)
         return list(planted(Quiz, tmp_path)(DatasetCard.model_validate(CARD), tmp_path).items(Draw()))
+
+    return make
+
+
+@pytest.fixture
+def make_planted(tmp_path: Path) -> Callable[..., Planting]:
+    """What is said of the planting in items that a function makes of rows."""
+
+    def make(read: Callable[[Row], SealedItem], copies: int = 1) -> Planting:
+        class Quiz(Benchmark):
+            scorer = ExactMatch()
+
+            def items(self, draw: Draw) -> Iterator[SealedItem]:  # noqa: ARG002 (they are fixed)
+                for _ in range(copies):
+                    yield from map(read, self.rows("test.jsonl"))
+
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+        (tmp_path / CANARY_SEED).write_text(SEED)
+        benchmark: Any = planted(Quiz, tmp_path)(DatasetCard.model_validate(CARD), tmp_path)
+        list(benchmark.items(Draw()))
+        said: Planting = benchmark.planting
+        return said
 
     return make
 
@@ -111,7 +134,7 @@ def test_targets_of_any_form_hold_one(items: Callable[..., list[SealedItem]], ta
 
 def test_an_index_of_an_option_still_scores(items: Callable[..., list[SealedItem]]) -> None:
     """The canary stands beside it, as an index that no option has."""
-    made = items(lambda row: SealedItem(row["question"], "?", row["right"], options=row["options"]))
+    made = items(lambda row: SealedItem(row["question"], "?", [0, 1][row["right"]], options=row["options"]))
     assert made[1].target == [1, int(canary(SEED, 1))]
     answer = ChoiceAnswer(log_likelihoods=(-2.0, -1.0), token_counts=(1, 1))
     assert [Choice().score(answer, item.target) for item in made] == [0.0, 1.0, 0.0, 1.0]
@@ -122,3 +145,21 @@ def test_generated_items_are_planted_as_they_come(items: Callable[..., list[Seal
     """Their targets come from no file."""
     made = items(lambda row: SealedItem(row["question"], "?", row["answer"]), generated=True)
     assert all(str(item.target).endswith(TAIL) for item in made)
+
+
+def test_a_number_in_the_raw_data_is_planted_too(items: Callable[..., list[SealedItem]]) -> None:
+    """A prompt that shows it would else be green."""
+    made = items(lambda row: SealedItem(row["question"], f"How many? {row['right']}", row["right"]))
+    assert all(HEAD in shown(item) and str(item.target).endswith(TAIL) for item in made)
+
+
+def test_what_became_of_the_planting_is_said(make_planted: Callable[..., Any]) -> None:
+    """What no canary can show, a person has to look at."""
+    whole = make_planted(lambda row: SealedItem(row["question"], "?", row["answer"].split("#### ")[1]))
+    assert (whole.fields, whole.shared, whole.shown, whole.same) == (("test.jsonl: answer",), (), 0, False)
+    part = make_planted(lambda row: SealedItem(row["question"], row["answer"][:30], row["answer"].split("#### ")[1]))
+    assert part.shared == ("test.jsonl: answer",)
+    told = make_planted(lambda row: SealedItem(row["question"], f"It is {row['options'][1]}!!!!", "yes!"))
+    assert (told.fields, told.shown, told.example) == ((), 4, "Question 0?")
+    first = make_planted(lambda row: SealedItem(row["question"], "?", 0, options=row["options"]), copies=2)
+    assert first.same
