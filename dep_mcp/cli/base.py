@@ -1,6 +1,7 @@
 """What all commands share: exit codes, errors as messages, and the host they work on."""
 
 import asyncio
+import signal
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,9 +38,11 @@ class Commands(click.Group):
         except Exception as error:
             from dep_mcp.protocol.errors import DepError  # only now: --help doesn't load pydantic
 
-            if not isinstance(error, DepError):
+            if not isinstance(error, DepError | OSError):
                 raise
-            click.echo(f"dep-mcp: {error.detail}", err=True)
+            text = error.detail if isinstance(error, DepError) else str(error)
+            # further lines are set in: some are others' words, and none shall look like one of ours
+            click.echo("dep-mcp: " + text.rstrip().replace("\n", "\n  "), err=True)
             sys.exit(EXIT_USAGE)
 
     def resolve_command(
@@ -64,6 +67,9 @@ def with_host(work: "Callable[[Host], Awaitable[Value]]") -> Value:
     from dep_mcp.settings import HostSettings
 
     async def main() -> Value:
+        task = asyncio.current_task()
+        if task is not None:  # ended by another program, it leaves nothing behind either; `run` pauses instead
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         async with Host.open(HostSettings.read()) as host:
             return await work(host)
 

@@ -42,7 +42,11 @@ def bench_seal(*, benchmark: str, data: tuple[Path, ...], output: Path) -> None:
         folder, _ = host.catalogue.resolve(benchmark)
         found = find_data(folder, host.data_places(folder, data))
         recipient = host.keys.new_data_key()
-        sealed = await seal(host.runtime, folder, found, recipient, out, base_image=host.settings.base_image)
+        try:
+            sealed = await seal(host.runtime, folder, found, recipient, out, base_image=host.settings.base_image)
+        except BaseException:
+            host.keys.forget_data_key(recipient)
+            raise
         click.echo(f"{output}: {sealed.items} items, encrypted to {sealed.recipient}")
         click.echo(
             f"back up {host.settings.keys}: without {sealed.recipient}.key nobody can run it; run it as"

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
-from dep_mcp.protocol import Generation, WireModel
+from dep_mcp.protocol import Generation, Line, WireModel
 from dep_mcp.protocol.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Plan(WireModel):
     """Instead of a fresh secret one, to repeat an evaluation."""
     generation: Generation | None = None
     """Settings that override those of the cards."""
-    identity: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    identity: Annotated[Line, Field(min_length=1)] | None = None
     """Who is evaluated: the policies of the benchmarks' cards are kept against them."""
     final: bool = False
     """May use what a policy's quota reserves."""
@@ -42,6 +42,13 @@ class Plan(WireModel):
     """Take answers of other evaluations to the very same requests; never where an answer is sampled."""
     max_cost_usd: Annotated[float, Field(gt=0)] | None = None
     """What the run may cost; it pauses when that is spent."""
+
+    @model_validator(mode="after")
+    def _is_kept_by_somebody(self) -> Self:
+        if self.final and self.identity is None:
+            msg = "--final is for a policy that is kept against an --identity"
+            raise ValueError(msg)
+        return self
 
     @classmethod
     def read(cls, path: Path | None, flags: dict[str, Any]) -> Self:
@@ -72,5 +79,9 @@ class Plan(WireModel):
 def _fault(fault: "ErrorDetails") -> str:
     name = ".".join(map(str, fault["loc"]))
     flag = {"benchmarks": "--benchmark", "models": "--model", "seed": "--seed"}.get(name, name)
-    what = {"missing": "is missing", "string_pattern_mismatch": "must be 32 hexadecimal digits"}
+    if not name:
+        return fault["msg"].removeprefix("Value error, ")
+    what = {"missing": "is missing"}
+    if name == "seed":
+        what["string_pattern_mismatch"] = "must be 32 hexadecimal digits"
     return f"{flag}: {what.get(fault['type'], fault['msg'])}"

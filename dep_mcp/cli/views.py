@@ -47,6 +47,10 @@ def sealing(evaluation: Evaluation) -> str:
     return "unsealed: targets aren't encrypted in the image" if recipient is None else f"sealed to {recipient}"
 
 
+_SET_IN = "\n" + " " * 12
+"""Before further lines of a value: some are others' words, and none shall look like one of ours."""
+
+
 def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, store: Path, log: Path) -> str:
     """Everything about one evaluation, a line for each thing."""
     settings = evaluation.settings
@@ -78,7 +82,7 @@ def summary(evaluation: Evaluation, report: ScoreReport | None, totals: Totals, 
     if report is not None:
         lines.append(("items", report.items_digest))
     lines += [("record", str(store)), ("log", str(log))]
-    return "\n".join(f"{name:<12}{value}" for name, value in lines)
+    return "\n".join(f"{name:<12}{str(value).rstrip().replace(chr(10), _SET_IN)}" for name, value in lines)
 
 
 def _rounded(report: ScoreReport) -> str:
@@ -173,7 +177,7 @@ def evaluations(found: Sequence[tuple[Evaluation, ScoreReport | None]], width: i
     columns = ("evaluation", "state", "benchmark", "model", "score", "created (UTC)")
     table = _table(columns, narrow=("benchmark", "model"))
     for evaluation, report in found:
-        value = None if report is None else report.overall.value
+        value = None if report is None else report.ranked
         whole = evaluation.evaluation_id
         table.add_row(
             whole if width >= WIDE else f"…{whole[-8:]}",

@@ -40,7 +40,13 @@ class Host:
         self.owner = this_process()
         self.keys = OwnerKeys(settings.keys)
         self.orchestrator = Orchestrator(
-            runtime, store, owner=self.owner, dead=_is_dead, sign=self.keys.countersign, data_key=self.keys.data_key
+            runtime,
+            store,
+            owner=self.owner,
+            dead=_is_dead,
+            sign=self.keys.countersign,
+            data_key=self.keys.data_key,
+            salt=self.keys.known_salt,
         )
 
     @classmethod

@@ -4,6 +4,7 @@ Of them only the last go into containers that serve, each into those of its own 
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from dep_mcp.protocol.errors import StoreError, UnknownNameError, UsageError
 from dep_mcp.receipts import SigningKey, countersigned, key_id
 
 _OTHERS = 0o077
+_DATA_KEY = re.compile(r"AGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}")
 
 
 class OwnerKeys:
@@ -79,6 +81,10 @@ class OwnerKeys:
         missing = f"the salt of this commitment isn't at {path}: copy it there from where `bench commit` was run"
         return self._known(path, missing)
 
+    def known_salt(self, commitment: Commitment) -> str | None:
+        """The secret of a commitment, if it is here; errors as of `salt`."""
+        return self.salt(commitment) if self._salt_path(commitment).exists() else None
+
     def new_data_key(self) -> Recipient:
         """Make the key of a sealed benchmark; return whom its bundle shall be encrypted to.
 
@@ -101,12 +107,25 @@ class OwnerKeys:
             StoreError: It can't be read.
         """
         path = self._data_path(recipient)
-        return self._known(path, f"this benchmark is sealed, and its data key isn't at {path}: its owner has it")
+        missing = f"this benchmark is sealed, and its data key isn't at {path}: its owner has it, from `bench seal`"
+        lines = [line for line in self._known(path, missing).splitlines() if not line.startswith("#")]
+        if len(lines) != 1 or not _DATA_KEY.fullmatch(lines[0]):  # its text is in no message
+            msg = f"{path} holds no data key: one line of AGE-SECRET-KEY-1 and 58 letters and digits"
+            raise UsageError(msg)
+        return lines[0]
+
+    def forget_data_key(self, recipient: Recipient) -> None:
+        """Delete the key of a benchmark that came to nothing."""
+        self._data_path(recipient).unlink(missing_ok=True)
 
     def _known(self, path: Path, missing: str) -> str:
         if not path.exists():
             raise UnknownNameError(missing)
-        return self._read(path).decode().strip()
+        try:
+            return self._read(path).decode("ascii").strip()
+        except UnicodeDecodeError:
+            msg = f"{path} isn't what was written there: restore it from your backup"
+            raise UsageError(msg) from None
 
     def _data_path(self, recipient: Recipient) -> Path:
         return self._folder / f"{recipient}.key"

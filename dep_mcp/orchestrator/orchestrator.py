@@ -17,6 +17,7 @@ from dep_mcp.orchestrator.endpoint import SealedEndpoint
 from dep_mcp.protocol import (
     PAGE_ITEMS,
     PROTOCOL_VERSION,
+    Commitment,
     DataKey,
     Envelope,
     Evaluation,
@@ -122,6 +123,14 @@ def _no_keys(recipient: Recipient) -> DataKey:
     raise UnknownNameError(msg)
 
 
+Salts = Callable[[Commitment], str | None]
+"""From a commitment to its secret, if this process has it."""
+
+
+def _no_salt(commitment: Commitment) -> None:
+    del commitment
+
+
 class Orchestrator:
     """Owns images, containers and the life cycle of evaluations.
 
@@ -132,6 +141,7 @@ class Orchestrator:
         dead: Whether the process of an owner is known to have ended.
         sign: Adds the signature of the benchmark's owner to a receipt.
         data_key: Finds the key of a sealed benchmark.
+        salt: Finds the secret of a commitment.
     """
 
     def __init__(
@@ -143,6 +153,7 @@ class Orchestrator:
         dead: Callable[[str], bool],
         sign: Countersign,
         data_key: DataKeys = _no_keys,
+        salt: Salts = _no_salt,
     ) -> None:
         self._runtime = runtime
         self._store = store
@@ -150,6 +161,7 @@ class Orchestrator:
         self._dead = dead
         self._sign = sign
         self._data_key = data_key
+        self._salt = salt
 
     async def prepare(
         self, benchmark: BenchmarkFolder, task: str | None, *, data: list[Path], base_image: str | None
@@ -216,6 +228,7 @@ class Orchestrator:
             publish_seed=card.publish_seed,
             identity=identity,
             final=final,
+            commitment=card.commitment,
             sealed_to=card.sealed.recipient if card.sealed else None,
             model=model,
             generation=merge(card.generation, model.generation, generation),
@@ -268,6 +281,7 @@ class Orchestrator:
             limit=settings.limit,
             epochs=settings.epochs,
             data_key=self._data_key(settings.sealed_to) if settings.sealed_to else None,
+            salt=self._salt(settings.commitment) if settings.commitment else None,
             claims=claims_of(settings),
             turn=turn,
             earlier=earlier,

@@ -6,16 +6,19 @@ out. So no plain target touches an image layer, a build cache, or this host's di
 
 import asyncio
 import base64
-import json
 import shutil
+import tempfile
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import yaml
 from pydantic_core import to_json
 
 from dep_mcp.containers import Container, ContainerRuntime, ContainerSpec
+from dep_mcp.orchestrator.beside import beside_data
 from dep_mcp.orchestrator.catalogue import BUNDLE, BenchmarkFolder, build_spec, code
 from dep_mcp.protocol import Recipient, Sealed
 from dep_mcp.protocol.errors import CardError, ContainerLostError, DataError, GeneratedError, UsageError
@@ -43,24 +46,38 @@ async def seal(
         UsageError: Something is at `out` already.
         CardError: It is sealed already, or its card has no canary.
         GeneratedError: Its items are generated.
-        DataError: Its code fails on the data.
+        DataError: Its code fails on the data; or files beside it hold some of it.
     """
     _check(benchmark, out)
+    if beside := next(beside_data(benchmark, data), None):
+        msg = f"{beside.where} holds what is in the data, and would be given away as it is: take it out of the folder"
+        raise DataError(msg)
     base = await runtime.base_image(base_image)
     image = await runtime.ensure_image(build_spec(benchmark, {}, base, without_data=True))
-    part = out.with_name(f"{out.name}.part")
-    try:
-        part.mkdir(parents=True)
-        spec = _spec(benchmark, image.digest, sum(path.stat().st_size for path in data.values()))
+    spec = _spec(benchmark, image.digest, sum(path.stat().st_size for path in data.values()))
+    with _made_whole(out) as part:
         with (part / BUNDLE).open("wb") as file:
             sealed = await _sealed(runtime, spec, data, recipient, file)
         _write_folder(benchmark, sealed, part)
+    return sealed
+
+
+@contextmanager
+def _made_whole(out: Path) -> Iterator[Path]:
+    """A folder that gets its name when all is in it, and is gone when that fails."""
+    part = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{out.name}.", dir=out.parent))
+        part.chmod(0o755)
+        yield part
         part.rename(out)
     except OSError as error:
-        raise DataError(str(error)) from error
+        msg = f"{out} can't be written: {error}"
+        raise DataError(msg) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return sealed
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def _check(benchmark: BenchmarkFolder, out: Path) -> None:
@@ -141,5 +158,7 @@ def _write_folder(benchmark: BenchmarkFolder, sealed: Sealed, out: Path) -> None
     for name, path in code(benchmark.folder).items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, out / name)
-    with (out / "dataset_card.yaml").open("a", encoding="utf-8") as card:
-        card.write(f"\nsealed: {json.dumps(sealed.model_dump(mode='json'))}\n")
+    card = yaml.safe_load((out / "dataset_card.yaml").read_text(encoding="utf-8"))
+    card.pop("data", None)  # with the digests of its plain files, by which few possible targets could be tried out
+    card["sealed"] = sealed.model_dump(mode="json")
+    (out / "dataset_card.yaml").write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True), encoding="utf-8")

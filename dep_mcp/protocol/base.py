@@ -20,6 +20,13 @@ FiniteFloat = Annotated[float, AllowInfNan(False)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")]
 """A name that is safe in a path, a label and a terminal."""
 
+STEERS = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""What would move a terminal's cursor, colour it, or turn its text round."""
+Line = Annotated[str, StringConstraints(max_length=1000, pattern=f"^[^{STEERS}]*$")]
+"""One line of text that is shown to people as it is."""
+Text = Annotated[str, StringConstraints(max_length=100_000, pattern=f"^(?:[^{STEERS}]|[\n\t])*$")]
+"""Lines of such text."""
+
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 

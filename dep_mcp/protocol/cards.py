@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from dep_mcp.protocol.base import Digest, FiniteFloat, Name, WireModel
+from dep_mcp.protocol.base import Digest, FiniteFloat, Line, Name, Text, WireModel
 from dep_mcp.protocol.errors import CardError
 from dep_mcp.protocol.items import Generation, RequestKind
 from dep_mcp.protocol.policy import Policy
@@ -59,11 +59,11 @@ class DatasetCard(WireModel):
     """`dataset_card.yaml`: source, licence, digest and policy of a benchmark's data."""
 
     name: Name
-    version: str
-    title: str
-    description: str
-    license: str
-    source: str
+    version: Line
+    title: Line
+    description: Text
+    license: Line
+    source: Text
     """Who made the data, and where it is described."""
     data: tuple[DataFile, ...] = ()
     """Empty for benchmarks that generate their items."""
@@ -120,8 +120,8 @@ class ModelCard(WireModel):
     """The folder in `adapters/` whose code calls it."""
     model: str
     """The name its provider knows it by."""
-    description: str = ""
-    license: str | None = None
+    description: Text = ""
+    license: Line | None = None
     api_base: str | None = None
     api_key_env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
     """Name of the environment variable that holds the key; a card never holds a key."""

@@ -50,7 +50,7 @@ class ErrorBody(WireModel):
     detail: str
 
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What would move a terminal's cursor, colour it or turn its text round: some details are others' words."""
 
 

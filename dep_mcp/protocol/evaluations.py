@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from dep_mcp.protocol.base import WireModel
-from dep_mcp.protocol.cards import ModelCard, Recipient
+from dep_mcp.protocol.cards import Commitment, ModelCard, Recipient
 from dep_mcp.protocol.ids import EvaluationId
 from dep_mcp.protocol.items import Generation
 
@@ -50,6 +50,8 @@ class Settings(WireModel):
     """Who is evaluated, where the operator keeps the policy's turns by it."""
     final: bool = False
     """It may use what the policy's quota reserves."""
+    commitment: Commitment | None = None
+    """The card's: the receipt attests it where the operator has its secret."""
     sealed_to: Recipient | None = None
     """Whose key opens the items and targets in that image; `None`: public data, which lies there as it is."""
     model: ModelCard

@@ -6,14 +6,16 @@ from typing import Annotated, Final
 
 from pydantic import StringConstraints
 
+from dep_mcp.protocol.base import STEERS
+
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's base 32 in lower case: sorts as the number sorts, and no letter is taken for a digit."""
 
 EvaluationId = Annotated[str, StringConstraints(pattern=r"^ev_[0-9a-hjkmnp-tv-z]{36}$")]
 """`ev_`, 48 bits of milliseconds since 1970 (UTC), 128 random bits; sorts by time of creation."""
 
-ItemId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
-"""Unique within a benchmark; chosen by its author; no control characters."""
+ItemId = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=f"^[^{STEERS}]+$")]
+"""Unique within a benchmark; chosen by its author; nothing that steers a terminal."""
 
 
 def new_evaluation_id() -> EvaluationId:

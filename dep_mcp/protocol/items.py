@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dep_mcp.protocol.base import FiniteFloat, WireModel
+from dep_mcp.protocol.base import FiniteFloat, Line, WireModel
 from dep_mcp.protocol.ids import ItemId
 
 
@@ -36,7 +36,7 @@ class Item(WireModel):
     messages: Annotated[tuple[Message, ...], Field(min_length=1)]
     options: tuple[str, ...] = ()
     """The continuations to weigh; at least two for `choice`, none for `chat`."""
-    subtask: str | None = None
+    subtask: Line | None = None
     """The part of the benchmark it belongs to; scores are reported per part too."""
 
     @property

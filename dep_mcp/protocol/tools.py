@@ -14,7 +14,7 @@ from dep_mcp.protocol.base import PAGE_ITEMS, PROTOCOL_VERSION, Digest, Name, Wi
 from dep_mcp.protocol.ids import EvaluationId, ItemId
 from dep_mcp.protocol.items import Generation, Item
 from dep_mcp.protocol.policy import Policy, Turn
-from dep_mcp.protocol.receipts import Claims, Envelope, PublicKey
+from dep_mcp.protocol.receipts import Claims, Envelope, Hex256, PublicKey
 from dep_mcp.protocol.scores import ItemScore, ScoreReport
 from dep_mcp.protocol.submissions import Submission
 
@@ -63,6 +63,8 @@ class Open(WireModel):
     epochs: Annotated[int, Field(ge=1, le=1000)] = 1
     data_key: DataKey | None = Field(default=None, repr=False)
     """For a sealed benchmark: what its bundle is decrypted with. The container forgets it once that is done."""
+    salt: Hex256 | None = Field(default=None, repr=False)
+    """The secret of the card's commitment: the endpoint verifies it against its items and targets, and attests it."""
     claims: Claims = Claims()
     """What the receipt shall repeat in the operator's name."""
     turn: Turn | None = None

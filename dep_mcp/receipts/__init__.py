@@ -5,7 +5,7 @@ What a receipt proves and what it doesn't is in `docs/receipts.md`; the wire typ
 """
 
 from dep_mcp.receipts.answers import AnswerLog
-from dep_mcp.receipts.commitment import Committed, framed, verify_openings
+from dep_mcp.receipts.commitment import Committed, verify_openings
 from dep_mcp.receipts.digests import digest_of
 from dep_mcp.receipts.envelope import MOST_BYTES, countersigned, parse, signed, statement
 from dep_mcp.receipts.issue import issue
@@ -23,7 +23,6 @@ __all__ = [
     "countersigned",
     "digest_of",
     "explain",
-    "framed",
     "issue",
     "key_id",
     "parse",

@@ -14,11 +14,6 @@ from dep_mcp.receipts.digests import written
 from dep_mcp.receipts.merkle import Root, is_included, leaf_hash, proof, root_of
 
 
-def framed(item: str, target: str) -> bytes:
-    """An item and its target as the data digest takes them, which is SHA-256 over all of them."""
-    return f"{len(item)}:{item}{len(target)}:{target}".encode()
-
-
 def _salt(secret: bytes, number: int) -> str:
     return hmac.digest(secret, str(number).encode(), "sha256").hex()
 

@@ -29,7 +29,7 @@ def explain(verified: Verified) -> str:
         ("prompts", report.items_digest),
         ("data", f"{attested.data}, {'encrypted until opened' if attested.sealed else 'not encrypted in the image'}"),
         ("scorer", attested.scorer or "not stated"),
-        ("commitment", f"{commitment.root} over {commitment.items} items" if commitment else "none"),
+        ("commitment", f"{commitment.root} over {commitment.items} items" if commitment else "none verified"),
         ("policy", _policy(attested.policy)),
     ]
     operator = [

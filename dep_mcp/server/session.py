@@ -13,6 +13,7 @@ from dep_mcp.protocol import (
     Attested,
     ChoiceAnswer,
     Claimed,
+    Commitment,
     Counts,
     DataKey,
     DeclaredFailure,
@@ -39,6 +40,7 @@ from dep_mcp.protocol import (
 from dep_mcp.protocol.errors import (
     AlreadyOpenError,
     BadCursorError,
+    DataError,
     EvaluationClosedError,
     NotOpenError,
     SealError,
@@ -47,7 +49,7 @@ from dep_mcp.protocol.errors import (
     UnknownNameError,
     WrongEvaluationError,
 )
-from dep_mcp.receipts import AnswerLog, SigningKey, issue
+from dep_mcp.receipts import AnswerLog, Committed, SigningKey, issue
 from dep_mcp.server.benchmark import Benchmark, Draw
 from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.guard import Guard
@@ -115,13 +117,13 @@ class SealedSession:
         Raises:
             AlreadyOpenError: It is open for another evaluation, or with other arguments.
             UnknownNameError: No task of that name.
-            DataError: The generator yielded nothing, or an id twice.
+            DataError: The generator yielded nothing, or an id twice; or the card commits to other items and targets.
             WrongKeyError: It is sealed, and the key isn't the right one.
             SealError: The policy doesn't let it be scored; see `dep_mcp.server.policy`.
         """
         if self._opening is None:
             self._fix(opening)
-        elif self._opening != _without_key(opening):
+        elif self._opening != _without_secrets(opening):
             msg = "this container was opened for another evaluation: start another container"
             raise AlreadyOpenError(msg)
         return Opened(
@@ -152,7 +154,18 @@ class SealedSession:
         self._items_digest = "sha256:" + digest.hexdigest()
         self._ledger = Ledger(len(self._order), opening.epochs)
         self._key = SigningKey.mint()
-        self._opening = _without_key(opening)
+        self._commitment = self._verified(opening.salt)
+        self._opening = _without_secrets(opening)
+
+    def _verified(self, salt: str | None) -> Commitment | None:
+        """The card's commitment, if these are the items and targets that it was made of; none without its secret."""
+        commitment = self._benchmark.card.commitment
+        if commitment is None or salt is None or self._indexed is None:
+            return None
+        if Committed(bytes.fromhex(salt), self._bundle.rows()).commitment != commitment:
+            msg = "items and targets aren't those that the card commits to: mend the data, or commit anew"
+            raise DataError(msg)
+        return commitment
 
     def _opened(self, evaluation_id: str) -> Open:
         if self._opening is None:
@@ -321,7 +334,7 @@ class SealedSession:
             sealed=card.sealed is not None,
             scorer=self._scorer,
             answers=log.root,
-            commitment=card.commitment,
+            commitment=self._commitment,
         )
         claimed = Claimed(**opening.claims.model_dump(), at=datetime.now(UTC))
         return issue(attested, claimed, log, self._key)
@@ -332,5 +345,5 @@ class SealedSession:
         return {name: estimate(values, epochs=epochs) for name, values in sorted(parts.items(), key=str) if name}
 
 
-def _without_key(opening: Open) -> Open:
-    return opening.model_copy(update={"data_key": None})
+def _without_secrets(opening: Open) -> Open:
+    return opening.model_copy(update={"data_key": None, "salt": None})
