@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import docker
@@ -194,3 +195,35 @@ async def test_what_a_model_wrote_is_never_run(task: str) -> None:
     assert report is not None
     assert report.ranked == 0.0
     assert report.counts.scored == 14
+
+
+LOOKS_ROUND = b'''"""Says where it was when its items were indexed."""
+import os, socket
+
+from dep_mcp.scoring import ExactMatch
+from dep_mcp.server import Benchmark, SealedItem
+
+
+class Looking(Benchmark):
+    scorer = ExactMatch()
+
+    def items(self, draw):
+        yield SealedItem("here", f"{os.getuid()} {sorted(os.listdir('/sys/class/net'))}", "t")
+'''
+
+
+async def test_an_author_s_code_has_neither_network_nor_root_while_its_image_is_built() -> None:
+    """It sees the targets then, and could send them out."""
+    folder, _ = Catalogue([toy_folder().parents[1]]).resolve("toy")
+    async with DockerRuntime() as runtime:
+        spec = build_spec(folder, {}, await runtime.base_image())
+        looking = replace(spec, name="benchmark-looking", files={**spec.files, "benchmark/benchmark.py": LOOKS_ROUND})
+        image = await runtime.ensure_image(looking)
+        async with (
+            runtime.start(ContainerSpec(image=image.digest, labels={})) as container,
+            connect(line_transport(container)) as operator,
+        ):
+            evaluation_id = new_evaluation_id()
+            await operator.open(Open(evaluation_id=evaluation_id, seed=new_seed()))
+            (item,) = (await operator.subject(evaluation_id).get_items()).items
+    assert item.messages[0].content == "65532 ['lo']"

@@ -136,6 +136,8 @@ async def test_a_sealed_benchmark_scores_as_its_plain_one_and_no_layer_holds_a_t
     for path in sealed.rglob("*"):
         assert not any(target.encode() in path.read_bytes() for target in TARGETS)
     assert {path.name for path in sealed.iterdir()} == {"benchmark.py", "bundle.age", "dataset_card.yaml"}
+    plain = hashlib.sha256((sealed.with_name("quiz") / "data" / "test.jsonl").read_bytes()).hexdigest()
+    assert plain not in (sealed / "dataset_card.yaml").read_text(), "few possible targets could be tried out by it"
 
 
 async def test_the_image_that_seals_holds_no_data(quiz: Callable[..., Path], tmp_path: Path) -> None:
@@ -256,3 +258,14 @@ def test_the_command_seals_and_runs_and_the_key_is_nowhere_but_in_its_file(
 
 def evaluation_of(stderr: str) -> str:
     return next(line.split()[1].rstrip(":") for line in stderr.splitlines() if line.startswith("evaluation "))
+
+
+async def test_a_copy_of_the_data_beside_the_code_is_not_given_away(quiz: Callable[..., Path], tmp_path: Path) -> None:
+    """The folder would look sealed; and what lies where it was to be written stays."""
+    plain = quiz()
+    (plain / "old.jsonl").write_bytes((plain / "data" / "test.jsonl").read_bytes())
+    keys = OwnerKeys(tmp_path / "keys")
+    async with DockerRuntime() as runtime:
+        with pytest.raises(DataError, match=r"old\.jsonl"):
+            await sealed_folder(runtime, plain, keys)
+    assert not plain.with_name("sealed").exists()

@@ -71,3 +71,30 @@ def test_salts_are_kept_by_what_they_open(tmp_path: Path) -> None:
     keys.keep_salt(COMMITMENT, later)
     assert keys.salt(COMMITMENT) == salt
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"junk", b"\xff\xfe", b"age-secret-key-1" + b"q" * 58, b"AGE-SECRET-KEY-1" + b"Q" * 59],
+    ids=["empty", "junk", "binary", "lower case", "too long"],
+)
+def test_a_broken_data_key_is_told_and_not_shown(tmp_path: Path, content: bytes) -> None:
+    """What it holds may be a key but for a letter."""
+    keys = OwnerKeys(tmp_path)
+    recipient = keys.new_data_key()
+    (tmp_path / f"{recipient}.key").write_bytes(content)
+    with pytest.raises(UsageError) as refused:
+        keys.data_key(recipient)
+    assert "Q" * 20 not in refused.value.detail.upper()
+
+
+def test_a_data_key_may_have_the_comments_of_age(tmp_path: Path) -> None:
+    """As `age-keygen` writes it; and one of what came to nothing is forgotten."""
+    keys = OwnerKeys(tmp_path)
+    recipient = keys.new_data_key()
+    path = tmp_path / f"{recipient}.key"
+    plain = keys.data_key(recipient)
+    path.write_text(f"# created: today\n{plain}\n")
+    assert keys.data_key(recipient) == plain
+    keys.forget_data_key(recipient)
+    assert not path.exists()

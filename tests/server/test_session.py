@@ -12,16 +12,20 @@ from dep_mcp.protocol import (
     PAGE_ITEMS,
     Answer,
     ChoiceAnswer,
+    Commitment,
     DatasetCard,
     DeclaredFailure,
     Open,
     Opened,
     ScoreReport,
+    ScoreRequest,
     ScoreState,
     Submission,
+    Submit,
     Submitted,
     TextAnswer,
     new_evaluation_id,
+    new_seed,
 )
 from dep_mcp.protocol.errors import (
     AlreadyOpenError,
@@ -31,9 +35,11 @@ from dep_mcp.protocol.errors import (
     UnknownNameError,
     WrongEvaluationError,
 )
+from dep_mcp.receipts import Committed, verify
 from dep_mcp.scoring import Choice, ExactMatch, Verifier
 from dep_mcp.server import Benchmark, Draw, SealedItem
 from dep_mcp.server.app import create_app
+from dep_mcp.server.bundle import Bundle
 from dep_mcp.server.session import SealedSession
 
 MakeSession = Callable[..., SealedSession]
@@ -432,3 +438,29 @@ def test_rows_of_a_data_file_are_json_objects(tmp_path: Path) -> None:
             next(rows)
         assert "line 2" in refused.value.detail
         assert "target-1" not in refused.value.detail
+
+
+def test_a_commitment_is_attested_where_it_was_verified(make_session: Callable[..., SealedSession]) -> None:
+    """Else a card could name any: the container has both, its items and the secret of the commitment."""
+    items = [SealedItem("a", "?", "x"), SealedItem("b", "?", "y")]
+    salt = "5a" * 32
+    rows = list(Bundle.build(items).rows())
+    commitment = Committed(bytes.fromhex(salt), rows).commitment.model_dump()
+
+    def attested(session: SealedSession, salt: str | None) -> Commitment | None:
+        opening = Open(evaluation_id=new_evaluation_id(), seed=new_seed(), salt=salt)
+        session.open(opening)
+        assert session.open(opening).items == 2, "a repeated open is the same"
+        answers = tuple(Submission(item_id=name, answer=TextAnswer(text="x")) for name in "ab")
+        session.submit(Submit(evaluation_id=opening.evaluation_id, submissions=answers))
+        receipt = session.score(ScoreRequest(evaluation_id=opening.evaluation_id)).receipt
+        assert receipt is not None
+        assert salt is None or salt not in receipt.model_dump_json()
+        return verify(receipt.model_dump_json().encode()).statement.predicate.attested.commitment
+
+    assert attested(make_session(items, ExactMatch(), commitment=commitment), salt) is not None
+    assert attested(make_session(items, ExactMatch(), commitment=commitment), None) is None
+    assert attested(make_session(items, ExactMatch()), salt) is None
+    other = make_session([SealedItem("a", "?", "z"), items[1]], ExactMatch(), commitment=commitment)
+    with pytest.raises(DataError, match="commits to"):
+        attested(other, salt)
