@@ -253,7 +253,7 @@ ATTACKS = (
     Attack(
         "sends a NUL",
         nul,
-        ((IDS, r'pattern=r"^[^\x00-\x1f\x7f]+$"', 'pattern="(?s)^.+$"'), (BUNDLE, "row = ", NAIVE_LOOKUP)),
+        ((IDS, 'pattern=f"^[^{STEERS}]+$"', 'pattern="(?s)^.+$"'), (BUNDLE, "row = ", NAIVE_LOOKUP)),
     ),
     Attack("sends characters that look alike", look_alike, ((BUNDLE, "row = ", NAIVE_LOOKUP),)),
     Attack("sends a huge id", huge_id, ((IDS, "max_length=256", "max_length=1 << 40"),)),

@@ -194,7 +194,11 @@ ATTACKS = (
     Attack("is a fork bomb", BOMB, (MAY_FORK,), {"PidsLimit": 200, **ROOMY}),
     Attack("eats memory", 'held = bytearray(b"x") * (400 << 20)\nverdict = 1.0', container=ROOMY),
     Attack("fills the host's disk", FILL, container={"Tmpfs": {}, "ReadonlyRootfs": False}),
-    Attack("overwrites data and scorer", OVERWRITE, container={"Config.User": "0:0", "ReadonlyRootfs": False}),
+    Attack(
+        "overwrites data and scorer",
+        OVERWRITE,
+        container={"Config.User": "0:0", "CapDrop": [], "ReadonlyRootfs": False},
+    ),
     Attack("asks the cloud's metadata address", CALL_OUT, container={"NetworkMode": NETWORK, **UNCONFINED}),
     Attack(
         "mounts",
