@@ -37,7 +37,7 @@ from dep_mcp.testing import FakeRuntime, FaultyProvider, prompt_sha, toy_folder
 from dep_mcp.testing.faulty_provider import FAULTS
 
 ITEMS = 24
-VICTIMS = ('"229 +', '"72 +', '"59 +', '"214 +')
+VICTIMS = ('"173 +', '"62 +', '"39 +', '"185 +')
 """A few of those items, by what their prompts hold."""
 SEED = "00" * 16
 TIMEOUT_S = 0.25
